@@ -1,0 +1,35 @@
+# Two commands matter: `make demo` (see it work) and `make test` (everything that is checked).
+# Each creates its own environment under .venv or .venv-demo; nothing outside the checkout is touched.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+ONCE ?=
+.PHONY: demo test install lint lock clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements/dev.txt agents/pyproject.toml services/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e agents -e services
+	touch $@
+
+$(DEMO_VENV)/.installed: requirements/demo.txt agents/pyproject.toml services/pyproject.toml
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e agents -e services
+	touch $@
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" -o requirements/server.txt requirements/server.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" -o requirements/demo.txt requirements/demo.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" -o requirements/dev.txt requirements/dev.in
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-run
