@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 ONCE ?=
+TESTS ?=
 .PHONY: demo test install lint lock clean
 
 install: $(VENV)/.installed
@@ -19,6 +20,14 @@ $(DEMO_VENV)/.installed: requirements/demo.txt agents/pyproject.toml services/py
 	$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
 	$(DEMO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e agents -e services
 	touch $@
+
+# The demo: a real Parsl workflow of about a minute. ONCE=1 checks the database against the workflow's own ledger.
+demo: $(DEMO_VENV)/.installed
+	PATH="$(CURDIR)/$(DEMO_VENV)/bin:$$PATH" $(DEMO_VENV)/bin/python examples/demo/run.py $(if $(ONCE),--once) demo-run
+
+test: install
+	tests/tools/need.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest $(TESTS)
 
 lint: install
 	$(VENV)/bin/ruff check .
