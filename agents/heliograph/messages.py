@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -378,17 +378,26 @@ class NodeSample(Record, tag="sample.node", frozen=True, kw_only=True, array_lik
     processes: int | None = None
 
 
-Control = Union[
-    RunStarted, RunEnded, RunHeartbeat, NodeSeen, BlockState, AgentStatus, Dropped, JournalClosed, WatchOpened, WatchClosed
-]
-States = Union[TaskDescribed, TaskState, TaskRunning, TaskEnded, FileFound, FileCallback]
-Samples = Union[TaskSample, NodeSample]
-AnyRecord = Union[Control, States, Samples]
+Control = (
+    RunStarted
+    | RunEnded
+    | RunHeartbeat
+    | NodeSeen
+    | BlockState
+    | AgentStatus
+    | Dropped
+    | JournalClosed
+    | WatchOpened
+    | WatchClosed
+)
+States = TaskDescribed | TaskState | TaskRunning | TaskEnded | FileFound | FileCallback
+Samples = TaskSample | NodeSample
+AnyRecord = Control | States | Samples
 
 _MEMBERS: dict[Class, tuple[type[Record], ...]] = {
-    Class.CONTROL: Control.__args__,  # type: ignore[attr-defined]
-    Class.STATES: States.__args__,  # type: ignore[attr-defined]
-    Class.SAMPLES: Samples.__args__,  # type: ignore[attr-defined]
+    Class.CONTROL: Control.__args__,
+    Class.STATES: States.__args__,
+    Class.SAMPLES: Samples.__args__,
 }
 CLASS_OF: dict[type[Record], Class] = {member: cls for cls, members in _MEMBERS.items() for member in members}
 KINDS: dict[str, type[Record]] = {str(m.__struct_config__.tag): m for m in CLASS_OF}

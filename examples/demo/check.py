@@ -1,7 +1,7 @@
 """Holds what the database says against what the workflow itself wrote down, and says what differs.
 
-In: the ledger (`ledger.jsonl`) and the database. Out: a summary on standard output; exit status 0 when both agree, 1 when
-they do not. Uses the standard library and Parsl's table names only, as anybody's own SQL would.
+In: the ledger (`ledger.jsonl`) and the database. Out: a summary on standard output; exit status 0 when both agree,
+1 when they do not. Uses the standard library and Parsl's table names only, as anybody's own SQL would.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ TASKS = """
     FROM task WHERE task.run_id = ?"""
 STATES = "SELECT task_id, try_id, task_status_name FROM status WHERE run_id = ?"
 TRIES = """
-    SELECT task_id, try_id, hostname, block_id, task_executor, task_joins, task_try_time_launched, task_try_time_running,
-           task_try_time_returned FROM try WHERE run_id = ?"""
+    SELECT task_id, try_id, hostname, block_id, task_executor, task_joins, task_try_time_launched,
+           task_try_time_running, task_try_time_returned FROM try WHERE run_id = ?"""
 RESOURCES = """
-    SELECT task_id, COUNT(*), MAX(psutil_process_memory_resident), MAX(psutil_process_time_user + psutil_process_time_system)
+    SELECT task_id, COUNT(*), MAX(psutil_process_memory_resident),
+           MAX(psutil_process_time_user + psutil_process_time_system)
     FROM resource WHERE run_id = ? GROUP BY task_id"""
 FINAL = ("exec_done", "memo_done", "failed", "dep_fail")
 
@@ -36,16 +37,15 @@ def differences(ledger: list[dict[str, Any]], database: sqlite3.Connection, run:
     for row in database.execute(TRIES, (run,)):
         tries.setdefault(row[0], []).append(row)
     resources = {row[0]: row[1:] for row in database.execute(RESOURCES, (run,))}
-    found = [f"task {t} is in the database and not in the ledger" for t in sorted(set(tasks) - {e["task"] for e in ledger})]
+    unknown = sorted(set(tasks) - {entry["task"] for entry in ledger})
+    found = [f"task {number} is in the database and not in the ledger" for number in unknown]
     for entry in ledger:
         number = entry["task"]
         if number not in tasks:
             found.append(f"task {number} ({entry['app']}) is missing from the database")
             continue
-        found += [
-            f"task {number} ({entry['app']}): {problem}"
-            for problem in _problems(entry, tasks[number], states.get(number, set()), tries.get(number, []), resources.get(number))
-        ]
+        rows = (tasks[number], states.get(number, set()), tries.get(number, []), resources.get(number))
+        found += [f"task {number} ({entry['app']}): {problem}" for problem in _problems(entry, *rows)]
     return found
 
 
@@ -84,7 +84,10 @@ def summary(database: sqlite3.Connection, run: str) -> list[str]:
     samples = database.execute("SELECT COUNT(*) FROM resource WHERE run_id = ?", (run,)).fetchone()[0]
     nodes = database.execute("SELECT COUNT(DISTINCT hostname) FROM node WHERE run_id = ?", (run,)).fetchone()[0]
     blocks = database.execute("SELECT COUNT(DISTINCT block_id) FROM block WHERE run_id = ?", (run,)).fetchone()[0]
-    lines = [f"  {app:<14} " + "  ".join(f"{state} {n}" for state, n in sorted(c.items())) for app, c in sorted(counts.items())]
+    lines = [
+        f"  {app:<14} " + "  ".join(f"{state} {number}" for state, number in sorted(states.items()))
+        for app, states in sorted(counts.items())
+    ]
     total = sum(sum(c.values()) for c in counts.values())
     return [f"{total} tasks of {len(counts)} apps, {samples} resource samples, {nodes} node, {blocks} block", *lines]
 

@@ -7,9 +7,7 @@ own account of what happened, written with the standard library only, so that it
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -46,7 +44,7 @@ def allocate(megabytes: int, seconds: float) -> int:
     import time
 
     block = bytearray(megabytes << 20)
-    block[:: 4096] = b"\x01" * len(block[:: 4096])
+    block[::4096] = b"\x01" * len(block[::4096])
     time.sleep(seconds)
     return len(block)
 
@@ -121,22 +119,30 @@ class Ledger:
         self.tasks: dict[int, dict[str, Any]] = {}
         self.futures: dict[int, Future[Any]] = {}
 
-    def add(self, app: str, future: Any, *, state: str = "exec_done", tries: int = 1, depends: tuple[Any, ...] = (),
-            **expect: Any) -> Any:
+    def add(
+        self,
+        app: str,
+        future: Any,
+        *,
+        state: str = "exec_done",
+        tries: int = 1,
+        depends: tuple[Any, ...] = (),
+        **expect: Any,
+    ) -> Any:
         """Note what was submitted and what must come of it; gives the future back."""
         self.futures[future.tid] = future
         self.tasks[future.tid] = {
-            "task": future.tid, "app": app, "state": state, "tries": tries, "depends": sorted(d.tid for d in depends), **expect,
+            "task": future.tid,
+            "app": app,
+            "state": state,
+            "tries": tries,
+            "depends": sorted(d.tid for d in depends),
+            **expect,
         }
         return future
 
-    def settle(self, report: Any) -> None:
+    def settle(self) -> None:
         """Wait for every task, check that the outcome is the one foreseen, and write the ledger."""
-        waiting = dict(self.futures)
-        while waiting:
-            waiting = {n: f for n, f in waiting.items() if not f.done()}
-            report(len(self.futures) - len(waiting), len(self.futures))
-            time.sleep(0.5)
         for number, future in self.futures.items():
             failed = future.exception() is not None
             if failed != (self.tasks[number]["state"] in ("failed", "dep_fail")):
@@ -186,13 +192,20 @@ def main() -> None:
     config = Config(
         executors=[
             HighThroughputExecutor(
-                label="htex", max_workers_per_node=2, address="127.0.0.1", encrypted=False,
+                label="htex",
+                max_workers_per_node=2,
+                address="127.0.0.1",
+                encrypted=False,
                 provider=LocalProvider(init_blocks=1, max_blocks=1),
             )
         ],
         monitoring=MonitoringHub(
-            hub_address="127.0.0.1", hub_port=port, resource_monitoring_interval=1, workflow_name="demo",
-            workflow_version="1", tags={"example": "demo"},
+            hub_address="127.0.0.1",
+            hub_port=port,
+            resource_monitoring_interval=1,
+            workflow_name="demo",
+            workflow_version="1",
+            tags={"example": "demo"},
         ),
         retries=1,
         run_dir=str(folder / "runinfo"),
@@ -202,7 +215,7 @@ def main() -> None:
     with parsl.load(config):
         (folder / "run-id").write_text(parsl.dfk().run_id, encoding="utf-8")
         run(ledger, folder)
-        ledger.settle(lambda done, total: print(f"workflow: {done}/{total}", flush=True) if os.environ.get("DEMO_VERBOSE") else None)
+        ledger.settle()
 
 
 if __name__ == "__main__":

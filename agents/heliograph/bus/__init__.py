@@ -17,8 +17,22 @@ from urllib.parse import urlsplit
 
 from heliograph.messages import BadMessage, Class
 
-__all__ = ["BadMessage", "BadUrl", "BusFull", "BusUnavailable", "Consumer", "DeadLetter", "DeadLetters", "Delivery",
-           "Outgoing", "Publisher", "hidden", "open_consumer", "open_dead_letters", "open_publisher"]
+__all__ = [
+    "BadMessage",
+    "BadUrl",
+    "BusFull",
+    "BusUnavailable",
+    "Consumer",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "Outgoing",
+    "Publisher",
+    "hidden",
+    "open_consumer",
+    "open_dead_letters",
+    "open_publisher",
+]
 
 
 class BusUnavailable(Exception):
@@ -123,14 +137,14 @@ def open_publisher(url: str, *, name: str, token: str | None = None, tls_fingerp
     """A publisher for this URL. `name` identifies the sender (the agent's id) and names its spool subfolder."""
     scheme = _scheme(url)
     if scheme == "spool":
-        from heliograph.bus import spool  # noqa: PLC0415
+        from heliograph.bus import spool
 
         return spool.SpoolPublisher(url, name=name)
     if scheme in {"amqp", "amqps"}:
-        from heliograph.bus import amqp  # noqa: PLC0415
+        from heliograph.bus import amqp
 
         return amqp.AmqpPublisher(url, name=name)
-    from heliograph.bus import http  # noqa: PLC0415
+    from heliograph.bus import http
 
     return http.HttpPublisher(url, name=name, token=token, tls_fingerprint=tls_fingerprint)
 
@@ -139,11 +153,11 @@ def open_consumer(url: str, *, name: str, prefetch: int = 200) -> Consumer:
     """A consumer for this URL; declares the topology where the carrier has one. `prefetch` is in batches."""
     scheme = _scheme(url)
     if scheme == "spool":
-        from heliograph.bus import spool  # noqa: PLC0415
+        from heliograph.bus import spool
 
         return spool.SpoolConsumer(url, name=name)
     if scheme in {"amqp", "amqps"}:
-        from heliograph.bus import amqp  # noqa: PLC0415
+        from heliograph.bus import amqp
 
         return amqp.AmqpConsumer(url, name=name, prefetch=prefetch)
     raise BadUrl(f"{hidden(url)}: an http bus only takes messages; a writer consumes from amqp:// or spool:")
@@ -153,11 +167,11 @@ def open_dead_letters(url: str) -> DeadLetters:
     """The dead letters of this bus."""
     scheme = _scheme(url)
     if scheme == "spool":
-        from heliograph.bus import spool  # noqa: PLC0415
+        from heliograph.bus import spool
 
         return spool.SpoolDeadLetters(url)
     if scheme in {"amqp", "amqps"}:
-        from heliograph.bus import amqp  # noqa: PLC0415
+        from heliograph.bus import amqp
 
         return amqp.AmqpDeadLetters(url)
     raise BadUrl(f"{hidden(url)}: dead letters are listed on the broker's own URL (amqp:// or spool:)")
