@@ -255,6 +255,9 @@ class TaskRunning(TaskRecord, tag="task.running", frozen=True, kw_only=True, arr
     block: str | None = None
     executor: str | None = None
     shared: bool = False
+    cpu_user: int | None = None
+    """CPU time that the process and its reaped children had used before this try: it is not the try's."""
+    cpu_system: int | None = None
 
 
 class TaskEnded(TaskRecord, tag="task.ended", frozen=True, kw_only=True, array_like=True):
@@ -405,8 +408,8 @@ KINDS: dict[str, type[Record]] = {str(m.__struct_config__.tag): m for m in CLASS
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 """Encode one record (or batch) to msgpack. `encode_into` style buffers are not worth their trouble at this size."""
-_decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)  # type: ignore[arg-type]
-_many: msgspec.msgpack.Decoder[list[AnyRecord]] = msgspec.msgpack.Decoder(list[AnyRecord])  # type: ignore[valid-type]
+_decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)
+_many: msgspec.msgpack.Decoder[list[AnyRecord]] = msgspec.msgpack.Decoder(list[AnyRecord])
 
 
 def kind_of(record: Record) -> str:
