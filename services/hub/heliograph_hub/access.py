@@ -1,0 +1,73 @@
+"""Who may do what: join, publish, read, administer.
+
+In: the Authorization header. Out: nothing, or a `Problem` with 401 (who are you?) or 403 (not you).
+Secrets are compared in constant time and never logged. Basic authentication is taken beside Bearer for reading, with
+the token as password, because a browser can ask for that and cannot ask for a bearer token.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+
+from fastapi import Request
+
+from heliograph_hub.config import HubConfig
+from heliograph_hub.errors import Problem
+from heliograph_hub.tokens import PUBLISH, BadToken, Claims, Signer, same
+
+
+def may_join(config: HubConfig, request: Request) -> None:
+    """An agent or launcher may ask for a run's token."""
+    if config.join_open:
+        return
+    given = _given(request, basic=False)
+    if given is None or config.join_token is None or not same(given, config.join_token):
+        raise _who("the join token is missing or wrong", "set HELIOGRAPH_TOKEN to this deployment's join token")
+
+
+def may_read(config: HubConfig, request: Request) -> None:
+    """Anyone with the read token (or the admin token), or anyone at all on an open loopback hub."""
+    if config.read_open:
+        return
+    given = _given(request, basic=True)
+    accepted = [token for token in (config.read_token, config.admin_token) if token is not None]
+    # All are compared, so that the time does not tell which one matched.
+    if given is None or not any([same(given, token) for token in accepted]):  # noqa: C419
+        raise _who(
+            "the read token is missing or wrong", "send 'Authorization: Bearer <read token>'", scheme='Basic realm="heliograph"'
+        )
+
+
+def may_publish(signer: Signer, request: Request, run: str) -> Claims:
+    """The holder of this run's token."""
+    given = _given(request, basic=False)
+    if given is None:
+        raise _who("no run token", "ask POST /v1/connect for one and send it as 'Authorization: Bearer <token>'")
+    try:
+        claims = signer.check(given, now=time.time())
+    except BadToken as error:
+        raise _who(str(error), "ask POST /v1/connect for a new one") from None
+    if claims.run != run or claims.scope != PUBLISH:
+        raise Problem(
+            403, "this token is for another run or purpose", what_to_do="use the token that /v1/connect gave for this run"
+        )
+    return claims
+
+
+def _given(request: Request, *, basic: bool) -> str | None:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if basic and scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return None
+    return None
+
+
+def _who(what: str, what_to_do: str, *, scheme: str = "Bearer") -> Problem:
+    return Problem(401, what, what_to_do=what_to_do, headers={"www-authenticate": scheme})
