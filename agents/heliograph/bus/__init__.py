@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+MAX_BODY = 15 << 20
+"""Largest encoded batch in bytes that every carrier takes (RabbitMQ 4 refuses messages over 16 MiB)."""
+
+
 class BusUnavailable(Exception):
     """The bus cannot be reached or does not answer: keep the message and try again later."""
 
