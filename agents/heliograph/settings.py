@@ -1,0 +1,132 @@
+"""Everything that the agents' distribution reads from the environment and from the site's file.
+
+In: environment variables `HELIOGRAPH_…` and one optional JSON file of the site. Out: frozen values; nobody else in this
+package looks at the environment. A wrong value never stops a workflow: it is logged once and its default is used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+log = logging.getLogger("heliograph")
+
+SITE_FILE = "/etc/heliograph/agent.json"
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "COBALT_JOBID", "JOB_ID")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much disk a journal may use, in bytes. Over the caps samples are dropped first, then states."""
+
+    segment: int = 8 * MIB
+    process: int = 256 * MIB
+    node: int = 1024 * MIB
+    reserve: int = 16 * MIB
+    """Space on the file system that is left to others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the operator of the machine decided about agents."""
+
+    off: bool = False
+    nice: int = 10
+    memory: int = 512 * MIB
+    """An agent above this resident size ends; the next record starts another."""
+    process_disk: int = Limits.process
+    node_disk: int = Limits.node
+
+    def limits(self) -> Limits:
+        return Limits(process=self.process_disk, node=self.node_disk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusSetting:
+    """Where records go when the environment says so."""
+
+    bus: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls_fingerprint: str | None = None
+
+
+def site(environ: Mapping[str, str] = os.environ) -> Site:
+    """The site's file (`HELIOGRAPH_SITE_FILE`, else /etc/heliograph/agent.json), or the defaults."""
+    path = environ.get("HELIOGRAPH_SITE_FILE") or SITE_FILE
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(65536))
+    except FileNotFoundError:
+        return Site()
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read, defaults are used: %s", path, error)
+        return Site()
+    return _checked(found, path)
+
+
+def _checked(found: object, path: str) -> Site:
+    if not isinstance(found, dict):
+        log.warning("%s: an object with settings is expected, defaults are used", path)
+        return Site()
+    result = Site()
+    known = {f.name: type(getattr(result, f.name)) for f in fields(Site)}
+    for name, value in found.items():
+        wanted = known.get(name)
+        if wanted is None or type(value) is not wanted or (wanted is int and value < 0):
+            log.warning("%s: %s=%r is not a setting or not of the right type; ignored", path, name, value)
+            continue
+        result = replace(result, **{name: value})
+    return result
+
+
+def agent_off(environ: Mapping[str, str] = os.environ) -> bool:
+    """`HELIOGRAPH_AGENT=off` (or 0, no, false) forbids agents."""
+    return environ.get("HELIOGRAPH_AGENT", "").strip().lower() in {"off", "0", "no", "false"}
+
+
+def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The state folder of this user. Not TMPDIR: tasks have their own, and one agent must see all journals."""
+    named = environ.get("HELIOGRAPH_STATE_DIR")
+    return Path(named) if named else Path(f"/tmp/heliograph-{os.getuid()}")  # noqa: S108 - owner and mode are checked
+
+
+def batch_job(environ: Mapping[str, str] = os.environ) -> str:
+    """The id of the batch job that this process is part of, or ''. Job ends kill what they started, agents too."""
+    return next((f"{name}={environ[name]}" for name in JOB_VARIABLES if environ.get(name)), "")
+
+
+def secret(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The value of a variable, or of the file that `<name>_FILE` names."""
+    value = environ.get(name)
+    if value:
+        return value
+    path = environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("%s_FILE cannot be read: %s", name, error)
+        return None
+
+
+def bus_setting(environ: Mapping[str, str] = os.environ) -> BusSetting | None:
+    """`HELIOGRAPH_BUS`, `HELIOGRAPH_TOKEN`, `HELIOGRAPH_TLS_FINGERPRINT` (or `…_FILE`)."""
+    bus = secret("HELIOGRAPH_BUS", environ)
+    if not bus:
+        return None
+    return BusSetting(
+        bus=bus,
+        token=secret("HELIOGRAPH_TOKEN", environ),
+        tls_fingerprint=secret("HELIOGRAPH_TLS_FINGERPRINT", environ),
+    )
+
+
+def join_token(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The token that a hub wants before it hands out a run's own token."""
+    return secret("HELIOGRAPH_JOIN_TOKEN", environ) or secret("HELIOGRAPH_TOKEN", environ)
