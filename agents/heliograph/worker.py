@@ -19,13 +19,13 @@ import itertools
 import logging
 import os
 import resource
-import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from heliograph import state
 from heliograph.failure import Failure, describe, is_wrapper
 from heliograph.messages import NodeSeen, Record, TaskEnded, TaskRunning
 
@@ -258,22 +258,13 @@ def _here() -> _Process:
         env = os.environ.get
         _process = _Process(
             pid=os.getpid(),
-            host=socket.gethostname(),
-            create_time=_create_time(),
+            host=state.host(),
+            create_time=state.process_start(os.getpid()),
             worker=env("PARSL_WORKER_RANK"),
             pool=env("PARSL_WORKER_POOL_ID"),
             block=env("PARSL_WORKER_BLOCK_ID"),
         )
     return _process
-
-
-def _create_time() -> int | None:
-    """Start of this process in clock ticks since boot: field 22 of proc_pid_stat(5), None where there is no /proc."""
-    try:
-        with open("/proc/self/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def _node(here: _Process, executor: str) -> NodeSeen:

@@ -21,16 +21,16 @@ so shared pages count once a process.
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import msgspec
 import psutil
 
+from heliograph import state
 from heliograph.agent.processes import Details, ProcessTable, Row, process_table
 from heliograph.agent.whose import ActiveTry, Counters, ProcessKey, Seen, TryKey, Walk
 from heliograph.messages import TaskEnded, TaskSample
 
-__all__ = ["ActiveTry", "TaskSampler", "boot_id"]
+__all__ = ["ActiveTry", "TaskSampler"]
 _FORGET_AFTER = 20
 """Walks without a sign of a try or process after which it is forgotten, should nobody have told its end."""
 
@@ -60,7 +60,7 @@ class TaskSampler:
 
     def __init__(self, table: ProcessTable | None = None, *, boot: str | None = None) -> None:
         self._table = process_table() if table is None else table
-        self._boot = boot_id() if boot is None else boot
+        self._boot = state.boot_id() if boot is None else boot
         self._memory_total = psutil.virtual_memory().total
         self._seen: dict[ProcessKey, Seen] = {}
         self._tries: dict[TryKey, _Known] = {}
@@ -217,14 +217,6 @@ class TaskSampler:
             interval=try_.interval,
         )
         return known.sample
-
-
-def boot_id() -> str:
-    """Identifies this boot of the host; empty where there is none to read."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _own(row: Row, details: Details, before: Counters) -> Counters:
