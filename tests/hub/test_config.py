@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from heliograph_hub.config import BadConfig, HubConfig, is_loopback
 
 SECRET = "a-long-enough-token-0123456789"
@@ -34,14 +35,17 @@ def test_an_address_of_others_needs_tls_or_the_word_that_something_else_does_it(
     assert not config.read_open
 
 
-@pytest.mark.parametrize("token", ["", "with space in the middle", "ümlaut-token-0123456789", "new\nline-0123456789abc", "short"])
+@pytest.mark.parametrize(
+    "token", ["", "with space in the middle", "ümlaut-token-0123456789", "new\nline-0123456789abc", "short"]
+)
 def test_tokens_that_cannot_travel_or_can_be_guessed_are_refused(token: str) -> None:
     with pytest.raises(BadConfig, match="join_token"):
         HubConfig(**OPEN, host="0.0.0.0", plain_http=True, join_token=token, read_token=SECRET)
 
 
 @pytest.mark.parametrize(
-    "setting", [{"port": 70000}, {"max_body": 0}, {"publishers": 0}, {"publish_timeout": 0.0}, {"token_lifetime": float("nan")}]
+    "setting",
+    [{"port": 70000}, {"max_body": 0}, {"publishers": 0}, {"publish_timeout": 0.0}, {"token_lifetime": float("nan")}],
 )
 def test_settings_out_of_range_are_named(setting: dict[str, float]) -> None:
     with pytest.raises(BadConfig, match=next(iter(setting))):
@@ -63,8 +67,17 @@ def test_repr_hides_every_secret() -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True), ("[::1]", True), ("0.0.0.0", False),
-     ("192.168.0.1", False), ("localhost.example", False), ("", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("192.168.0.1", False),
+        ("localhost.example", False),
+        ("", False),
+    ],
 )
 def test_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from heliograph.bus import BadMessage, BusFull, BusUnavailable, Outgoing
 from heliograph.messages import Class
 from heliograph_hub.publishing import PublisherPool, TooBusy

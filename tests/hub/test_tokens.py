@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from heliograph_hub.tokens import BadToken, Claims, Signer, same, secret_from_file
 from hypothesis import given
 from hypothesis import strategies as st
+
+from heliograph_hub.tokens import BadToken, Claims, Signer, same, secret_from_file
 
 SIGNER = Signer("s" * 32)
 TOKEN = SIGNER.sign(Claims(run="r-1", expires=1000))

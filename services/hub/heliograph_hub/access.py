@@ -36,7 +36,9 @@ def may_read(config: HubConfig, request: Request) -> None:
     # All are compared, so that the time does not tell which one matched.
     if given is None or not any([same(given, token) for token in accepted]):  # noqa: C419
         raise _who(
-            "the read token is missing or wrong", "send 'Authorization: Bearer <read token>'", scheme='Basic realm="heliograph"'
+            "the read token is missing or wrong",
+            "send 'Authorization: Bearer <read token>'",
+            scheme='Basic realm="heliograph"',
         )
 
 
@@ -51,7 +53,9 @@ def may_publish(signer: Signer, request: Request, run: str) -> Claims:
         raise _who(str(error), "ask POST /v1/connect for a new one") from None
     if claims.run != run or claims.scope != PUBLISH:
         raise Problem(
-            403, "this token is for another run or purpose", what_to_do="use the token that /v1/connect gave for this run"
+            403,
+            "this token is for another run or purpose",
+            what_to_do="use the token that /v1/connect gave for this run",
         )
     return claims
 

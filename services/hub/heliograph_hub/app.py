@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+
 from heliograph import __version__
 from heliograph.bus import Publisher, open_publisher
-from heliograph_store import connect
-
-from heliograph_hub import errors, handshake, health, intake, pages, rest, scrape
+from heliograph_hub import errors, handshake, health, intake
 from heliograph_hub.bodies import Budget
 from heliograph_hub.config import HubConfig
 from heliograph_hub.guard import Guard
@@ -26,6 +25,8 @@ from heliograph_hub.meters import Meters
 from heliograph_hub.parts import Parts, StoreHolder
 from heliograph_hub.publishing import PublisherPool
 from heliograph_hub.tokens import Signer, secret_from_file
+from heliograph_store.migrate import check
+from heliograph_store.store import Store, connect
 
 log = logging.getLogger("heliograph.hub")
 
@@ -49,7 +50,7 @@ def create_app(config: HubConfig) -> FastAPI:
     )
     app.state.parts = parts
     errors.install(app)
-    for module in (handshake, intake, health, rest, scrape, pages):
+    for module in (handshake, intake, health):
         app.include_router(module.router)
     app.add_middleware(Guard, config=config, meters=parts.meters)
     return app
@@ -70,9 +71,20 @@ def _parts(config: HubConfig) -> Parts:
         signer=Signer(_secret(config)),
         pool=pool,
         budget=budget,
-        store=StoreHolder(lambda: connect(config.database_url)),
+        store=StoreHolder(lambda: _open_store(config.database_url)),
         meters=meters,
     )
+
+
+def _open_store(url: str) -> Store:
+    """A store that has this version's schema. Raises StoreError."""
+    store = connect(url, read_only=True)
+    try:
+        check(store)
+    except Exception:
+        store.close()
+        raise
+    return store
 
 
 def _secret(config: HubConfig) -> str | bytes:

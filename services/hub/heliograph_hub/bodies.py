@@ -1,6 +1,6 @@
 """Reads request bodies with a cap, while they arrive.
 
-In: a request. Out: its bytes, or a `Problem`: 413 (too large), 415 (compressed), 408 (too slow), 503 (too much at once).
+In: a request. Out: its bytes, or a `Problem`: 413 too large, 415 compressed, 408 too slow, 503 too much at once.
 """
 
 from __future__ import annotations

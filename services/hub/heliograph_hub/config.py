@@ -1,6 +1,6 @@
 """What a hub needs to know, checked where it is made.
 
-In: values from the composition root (never the environment). Out: a frozen `HubConfig` that cannot start an open door by
+In: values from the composition root (never the environment). Out: a frozen `HubConfig` that cannot open a door by
 accident, and that hides its secrets from `repr`.
 """
 

@@ -11,9 +11,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from heliograph_store import StoreUnavailable
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+
+from heliograph_store.errors import StoreError
 
 log = logging.getLogger("heliograph.hub")
 
@@ -85,15 +86,10 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         return answer(Problem(error.status_code, str(error.detail), headers=headers), _where(request))
 
-    @app.exception_handler(StoreUnavailable)
-    async def no_store(request: Request, error: StoreUnavailable) -> JSONResponse:
+    @app.exception_handler(StoreError)
+    async def no_store(request: Request, error: StoreError) -> JSONResponse:
         log.warning("the store does not answer: %s", type(error).__name__)
         return answer(try_later("the database cannot be read now", where="store", what_to_do="see /readyz for why"))
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        log.error("cannot serve %s", _where(request), exc_info=error)
-        return answer(Problem(500, "the hub made a mistake", what_to_do="see the hub's log, and report it"), _where(request))
 
 
 def _where(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""What holds for every request, whatever its route: host check, size of the query, security headers, metrics, last resort.
+"""What holds for every request, whatever its route: host check, size limits, security headers, metrics, last resort.
 
 In: ASGI. Out: ASGI. Outermost, so that refusals and mistakes carry the same headers as answers.
 """

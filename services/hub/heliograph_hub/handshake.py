@@ -1,7 +1,7 @@
 """The front door for agents and launchers: is this a Heliograph hub, and where do I send what I record?
 
-In: `GET /v1/hello` (no secret), `POST /v1/connect` (the join token, where one is set). Out: the bus as the caller can reach
-it, a token that allows nothing but publishing this run, and the hub's time for the clock offset.
+In: `GET /v1/hello` (no secret), `POST /v1/connect` (the join token, where one is set). Out: the bus as the caller can
+reach it, a token that allows nothing but publishing this run, and the hub's time for the clock offset.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import time
 
 import msgspec
 from fastapi import APIRouter, Request
-from heliograph.bus import hidden
 from pydantic import BaseModel, Field
 
+from heliograph.bus import hidden
 from heliograph_hub.access import may_join
 from heliograph_hub.bodies import Body
 from heliograph_hub.errors import Problem

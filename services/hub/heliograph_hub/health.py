@@ -12,20 +12,25 @@ from concurrent.futures import Future
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from heliograph.bus import BadMessage, BusFull, BusUnavailable
-from heliograph_store import StoreUnavailable
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from heliograph.bus import BadMessage, BusFull, BusUnavailable
 from heliograph_hub.errors import RETRY_AFTER
 from heliograph_hub.parts import Parts, parts_of
 from heliograph_hub.publishing import TooBusy
-from heliograph_hub.stored import schema_trouble
+from heliograph_store.errors import NeedsMigration, NewerDatabase, NotHeliograph, StoreError
+from heliograph_store.migrate import check
 
 router = APIRouter(tags=["operation"])
 
 PATIENCE = 5.0
 """Seconds for a part to answer before it counts as unreachable."""
+_REASONS: dict[type[BaseException], str] = {
+    NeedsMigration: "the database has no schema, or an older one: run `heliograph migrate`",
+    NewerDatabase: "the database was written by a newer Heliograph: install that version",
+    NotHeliograph: "the database holds something else",
+}
 
 
 class Alive(BaseModel):
@@ -67,10 +72,10 @@ async def readyz(request: Request) -> JSONResponse:
 async def _store(parts: Parts) -> Part:
     try:
         async with asyncio.timeout(PATIENCE):
-            reason = await run_in_threadpool(lambda: schema_trouble(parts.store.get()))
-    except (StoreUnavailable, TimeoutError):
-        return Part(ok=False, reason="the database cannot be reached")
-    return Part(ok=not reason, reason=reason)
+            await run_in_threadpool(lambda: check(parts.store.get()))
+    except (StoreError, TimeoutError) as error:
+        return Part(ok=False, reason=_REASONS.get(type(error), "the database cannot be reached"))
+    return Part(ok=True)
 
 
 async def _bus(parts: Parts) -> Part:

@@ -1,7 +1,8 @@
 """Takes batches from agents that cannot reach the broker, and answers only when the broker has them.
 
 In: `POST /v1/intake/{class}/{run}` with one encoded batch and the run's token. Out: 204 after the confirm; otherwise an
-error that tells the agent whether to keep the batch (408, 429, 503), to connect again (401, 403) or to give it up (400, 413).
+error that tells the agent whether to keep the batch (408, 429, 503), to connect again (401, 403) or to give it up
+(400, 413).
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter, Request, Response
+
 from heliograph.bus import BadMessage, BusFull, BusUnavailable, Outgoing
 from heliograph.messages import CONTENT_TYPE, Class, decode_batch
-
 from heliograph_hub.access import may_publish
 from heliograph_hub.bodies import Body
 from heliograph_hub.errors import Problem, try_later
@@ -20,7 +21,9 @@ from heliograph_hub.publishing import TooBusy
 
 router = APIRouter(tags=["agents"])
 
-_BODY = {"requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
+_BODY = {
+    "requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @router.post("/v1/intake/{cls}/{run}", status_code=204, openapi_extra=_BODY, summary="Hand in one batch of records")
@@ -54,7 +57,10 @@ async def _publish(parts: Parts, batch: Outgoing) -> None:
         raise try_later(str(error), where="intake queue") from error
     except BusFull as error:
         raise try_later(
-            f"the bus takes no more {batch.cls.value} for now", where="bus", status=429, what_to_do="thin out and send later"
+            f"the bus takes no more {batch.cls.value} for now",
+            where="bus",
+            status=429,
+            what_to_do="thin out and send later",
         ) from error
     except BadMessage as error:
         raise _bad(str(error)) from error

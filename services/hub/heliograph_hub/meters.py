@@ -28,9 +28,7 @@ class Meters:
         self.intake_bytes = Counter(
             "heliograph_hub_intake_bytes", "Bytes of batches that the bus confirmed", ["class"], registry=self.registry
         )
-        self._waiting = Gauge(
-            "heliograph_hub_intake_waiting", "Batches waiting for the bus", registry=self.registry
-        )
+        self._waiting = Gauge("heliograph_hub_intake_waiting", "Batches waiting for the bus", registry=self.registry)
         self._held = Gauge("heliograph_hub_intake_held_bytes", "Bytes of bodies held in memory", registry=self.registry)
 
     def watch(self, waiting: Callable[[], float], held: Callable[[], float]) -> None:

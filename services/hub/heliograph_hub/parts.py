@@ -1,6 +1,6 @@
 """What the routes of one hub share, made once by the app and handed in through its state.
 
-In: a HubConfig. Out: the frozen `Parts`, with the store opened at first use, so that a hub can start before its database.
+In: a HubConfig. Out: the frozen `Parts`; the store opens at first use, so that a hub can start before its database.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
-from heliograph_store import Store
 
 from heliograph_hub.bodies import Budget
 from heliograph_hub.config import HubConfig
 from heliograph_hub.meters import Meters
 from heliograph_hub.publishing import PublisherPool
 from heliograph_hub.tokens import Signer
+from heliograph_store.store import Store
 
 
 class StoreHolder:

@@ -1,7 +1,7 @@
 """Hands the intake's batches to the bus from a few threads, because a publisher belongs to one thread.
 
-In: one batch at a time from any thread or event loop. Out: a future that is done when the bus confirmed it, or that holds the
-bus's error. Bounded: a full queue refuses at once, so that waiting agents keep their data instead of the hub.
+In: one batch at a time from any thread or event loop. Out: a future that is done when the bus confirmed it, or that
+holds the bus's error. Bounded: a full queue refuses at once, so that waiting agents keep their data instead of the hub.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class PublisherPool:
                 publisher.publish([batch for job in group for batch in job.batches])
             except BusUnavailable as unavailable:
                 error = unavailable
-                publisher = _close(publisher)
+                _close(publisher)
+                publisher = None
                 if fresh or attempt:
                     break
             except BadMessage as bad:
@@ -128,7 +129,8 @@ class PublisherPool:
                 # A thread that dies here would leave its senders waiting; the sender keeps its batch and tries again.
                 log.exception("publishing failed")
                 error = BusUnavailable(f"publishing failed: {type(broken).__name__}")
-                publisher = _close(publisher)
+                _close(publisher)
+                publisher = None
                 break
             else:
                 _settle(group, None)
