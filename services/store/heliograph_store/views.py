@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from heliograph.messages import State
+from heliograph.messages import FINAL, State
 from heliograph_store.schema import DEPENDENCY, STATES
 
+_FINAL: Final = ", ".join(str(rank) for rank in sorted(state.rank for state in FINAL))
 VIEWS: Final = ("workflow", "task", "try", "status", "resource", "node", "block")
 
 
@@ -104,8 +105,8 @@ def _real(expression: str) -> str:
 
 
 def _count(state: State) -> str:
-    total = f"(SELECT SUM(c.tasks) FROM run_states c WHERE c.run = r.id AND c.state = {state.rank})"
-    return f"CAST(COALESCE({total}, 0) AS INTEGER)"
+    counted = f"FROM run_states c WHERE c.run = r.id AND c.state = {state.rank}"
+    return f"CAST(COALESCE((SELECT SUM(c.tasks) {counted}), 0) AS INTEGER)"
 
 
 def _workflow(d: _Dialect) -> str:
@@ -140,7 +141,8 @@ def _task(d: _Dialect) -> str:
         "task_stdout": "COALESCE(t.stdout, '')",
         "task_stderr": "COALESCE(t.stderr, '')",
         "task_time_invoked": d.time.format("t.invoked"),
-        "task_time_returned": d.time.format("t.returned"),
+        # Until the task is done, the store has here when its latest try came back.
+        "task_time_returned": d.time.format(f"(CASE WHEN t.progress & 15 IN ({_FINAL}) THEN t.returned END)"),
         "task_fail_count": "CAST(COALESCE(t.fail_count, 0) AS INTEGER)",
         "task_fail_cost": _real("COALESCE(t.fail_cost, 0)"),
     }
