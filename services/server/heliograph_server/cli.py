@@ -1,0 +1,150 @@
+"""The server's commands, added to `heliograph` when this distribution is installed.
+
+In: argparse's subparsers. Out: one parser a command; what a command needs is imported when it runs, not before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Subparsers = Any  # argparse has no public name for it
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add every command of the server. Each sets `handler`: parsed arguments → exit status."""
+    for add in (_up, _writer, _hub, _migrate, _embedded, _runs, _import, _dead, _doctor):
+        add(subparsers)
+
+
+def _handler(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    def handle(args: argparse.Namespace) -> int:
+        from heliograph_server.errors import guarded
+
+        def action() -> int:
+            return int(getattr(importlib.import_module(f"heliograph_server.{module}"), function)(args))
+
+        return guarded(action)
+
+    return handle
+
+
+def _command(subparsers: Subparsers, name: str, summary: str, module: str, function: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(handler=_handler(module, function))
+    return parser
+
+
+def _database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="URL", help="sqlite:///file or postgresql://… (HELIOGRAPH_DATABASE)")
+
+
+def _bus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bus", metavar="URL", help="spool:/folder or amqp://… (HELIOGRAPH_BUS)")
+
+
+def _hub_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", dest="hub_host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", dest="hub_port", type=int, help="port of the hub (default: 55055; 0: a free one)")
+
+
+def _health(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--health-port", type=int, help="port of /metrics, /healthz, /readyz (default: 55056; 0: free)")
+
+
+def _up(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers, "up", "start everything here, on SQLite and a folder unless told otherwise", "up", "up"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder for database, spool and logs")
+    _database(parser)
+    _bus(parser)
+    _hub_address(parser)
+    _health(parser)
+
+
+def _writer(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "writer", "write what the bus brings into the database", "roles", "writer")
+    _database(parser)
+    _bus(parser)
+    _health(parser)
+
+
+def _hub(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "hub", "the front door: handshake, intake, REST API, metrics", "roles", "hub")
+    _database(parser)
+    _bus(parser)
+    _hub_address(parser)
+    parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
+
+
+def _migrate(subparsers: Subparsers) -> None:
+    _database(_command(subparsers, "migrate", "bring a database to this version's schema", "roles", "migrate"))
+
+
+def _embedded(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "embedded",
+        "writer and API beside one workflow; started by the workflow itself",
+        "roles",
+        "embedded",
+    )
+    parser.add_argument("--database", metavar="URL", required=True)
+    parser.add_argument("--run", required=True, metavar="RUN_ID")
+    parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--owner-pid", type=int, required=True, metavar="PID")
+    parser.add_argument("--owner-start", type=int, default=None, metavar="TICKS")
+    parser.add_argument("--mounts", type=Path, default=None, help=argparse.SUPPRESS)
+
+
+def _runs(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "runs", "the runs of a database", "runs", "list_runs")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _database(_command(actions, "list", "all runs, the latest first", "runs", "list_runs"))
+    show = _command(actions, "show", "one run: what it is and what its tasks are doing", "runs", "show_run")
+    tag = _command(actions, "tag", "set or remove tags of a run", "runs", "tag_run")
+    delete = _command(actions, "delete", "remove a run with all that belongs to it", "runs", "delete_run")
+    for one in (show, tag, delete):
+        one.add_argument("run", help="the run's id, or the beginning of it")
+        _database(one)
+    tag.add_argument("tags", nargs="+", metavar="KEY=VALUE", help="KEY= removes the tag")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _import(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "import", "take over a monitoring.db that Parsl wrote", "importing", "import_old")
+    parser.add_argument(
+        "source", metavar="FILE_OR_URL", help="monitoring.db, or the URL of the database that Parsl wrote"
+    )
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--database", metavar="URL", help="write straight into this database")
+    target.add_argument("--bus", metavar="URL", help="publish to this bus (HELIOGRAPH_BUS)")
+    parser.add_argument("--zone", help="time zone of the old times, such as Europe/Berlin (default: this machine's)")
+
+
+def _dead(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "dead", "messages that were put aside", "dead", "list_dead")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = _command(actions, "list", "which they are, and why", "dead", "list_dead")
+    listing.add_argument("--limit", type=int, default=100)
+    show = _command(actions, "show", "one of them, as JSON", "dead", "show_dead")
+    show.add_argument("id")
+    replay = _command(actions, "replay", "give them to the writers again", "dead", "replay_dead")
+    drop = _command(actions, "drop", "delete them for good", "dead", "drop_dead")
+    for one in (replay, drop):
+        one.add_argument("ids", nargs="*", metavar="ID")
+        one.add_argument("--all", action="store_true", dest="everything")
+    for one in (listing, show, replay, drop):
+        _bus(one)
+
+
+def _doctor(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "doctor", "what is reachable from here and what is not", "doctor", "doctor")
+    _database(parser)
+    _bus(parser)
+    parser.add_argument("--hub", metavar="HOST:PORT", help="hub to ask (default: the settings' or 127.0.0.1:55055)")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="folder of a run, to check its route file")

@@ -1,0 +1,60 @@
+"""The hub as a role of its own.
+
+In: settings. Out: the hub's application, served until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from heliograph_hub.config import HubConfig
+from heliograph_server.http import listen, serve, url_of
+from heliograph_server.roles import needed
+from heliograph_server.settings import Settings
+
+KEY_FILE = "hub-secret"
+
+
+def config_of(settings: Settings) -> HubConfig:
+    """Raises BadConfig for what would open a door by accident."""
+    return HubConfig(
+        bus_url=needed(settings, "bus"),
+        database_url=needed(settings, "database"),
+        public_bus_url=settings.public_bus,
+        public_url=settings.public_url,
+        host=settings.hub_host,
+        port=settings.hub_port,
+        allowed_hosts=settings.allowed_hosts,
+        join_token=settings.join_token,
+        read_token=settings.read_token,
+        admin_token=settings.admin_token,
+        signing_secret=settings.signing_secret,
+        signing_secret_file=settings.data / KEY_FILE if settings.data.is_dir() else None,
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+        plain_http=settings.plain_http,
+        metrics_open=settings.metrics_open,
+    )
+
+
+def run(settings: Settings, *, address_file: Path | None = None) -> int:
+    config = config_of(settings)
+    sock = listen(config.host, config.port)
+    url = url_of(sock, tls=config.tls_certificate is not None)
+    if address_file is not None:
+        tell(address_file, {"api": url, "hub": url, "database": settings.database or "", "pid": os.getpid()})
+    try:
+        return serve(config, sock)
+    finally:
+        if address_file is not None:
+            address_file.unlink(missing_ok=True)
+
+
+def tell(path: Path, about: dict[str, object]) -> None:
+    """Put the address where others look for it, whole or not at all (0600: a database URL may hold a password)."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        json.dump(about, file)
+    os.rename(file.name, path)

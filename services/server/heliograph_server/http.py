@@ -1,0 +1,101 @@
+"""Runs the hub's application: in a thread beside a writer, or as the process's main work.
+
+In: a hub config, an address. Out: a listening server; its URL is known before the application is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from heliograph_server.errors import SetupError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from heliograph_hub.config import HubConfig
+
+log = logging.getLogger("heliograph.server")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound and listening socket. Raises SetupError that says why not."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SetupError(f"cannot listen on {host}: {error.strerror or error}") from None
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SetupError(f"port {port} on {host} is in use; stop what uses it or choose another port") from None
+        raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return sock
+
+
+def url_of(sock: socket.socket, *, tls: bool = False) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(config: HubConfig, sock: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    server = _server(config)
+    log.info("the hub listens on %s", url_of(sock, tls=config.tls_certificate is not None))
+    server.run(sockets=[sock])
+    return 0
+
+
+class HubThread:
+    """The hub beside something else in one process. Its failure is logged and takes nothing down with it."""
+
+    def __init__(self, config: HubConfig, sock: socket.socket) -> None:
+        self._config = config
+        self._sock = sock
+        self._server: uvicorn.Server | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            server = _server(self._config)
+            self._server = server
+            if not self._stopped.is_set():
+                server.run(sockets=[self._sock])
+        except Exception:  # the border of the thread: the writer must go on
+            log.exception("the hub stopped; the writer goes on without it")
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join(5.0)
+        self._sock.close()
+
+
+def _server(config: HubConfig) -> uvicorn.Server:
+    import uvicorn
+
+    from heliograph_hub.app import create_app
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(config),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ssl_certfile=str(config.tls_certificate) if config.tls_certificate else None,
+            ssl_keyfile=str(config.tls_key) if config.tls_key else None,
+        )
+    )

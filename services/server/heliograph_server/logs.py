@@ -1,0 +1,48 @@
+"""Log lines of the server's roles: text for people, JSON for collectors.
+
+In: log records, with the run as `extra={"run": …}` where it is known. Out: one line each on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+
+class Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        run = getattr(record, "run", None)
+        head = f"{_time(record)} {record.levelname.lower():7} {record.name}"
+        line = f"{head} {f'[run {run}] ' if run else ''}{record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "pid": record.process,
+        }
+        if run := getattr(record, "run", None):
+            fields["run"] = run
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def setup(*, form: str = "text", level: str = "info") -> None:
+    """Send all log lines of this process to stderr. Libraries speak from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Text())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("pika", "uvicorn.access", "alembic", "sqlalchemy", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,79 @@
+"""One function a role: writer, hub, migrate, embedded.
+
+In: parsed arguments. Out: the role, running until it is stopped; the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from heliograph_server import logs
+from heliograph_server.errors import SetupError
+from heliograph_server.settings import Settings, load
+
+log = logging.getLogger("heliograph.server")
+GIVEN = ("data", "database", "bus", "hub_host", "hub_port", "health_port")
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Settings, with what stands on the command line first."""
+    given: dict[str, Any] = {name: getattr(args, name, None) for name in GIVEN}
+    settings = load(given)
+    logs.setup(form=settings.log_format, level=settings.log_level)
+    return settings
+
+
+def needed(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    if not value:
+        raise SetupError(f"no {name} is named: give --{name} URL or set HELIOGRAPH_{name.upper()}")
+    return str(value)
+
+
+def migrate(args: argparse.Namespace) -> int:
+    from heliograph_server import storage
+
+    settings = settings_of(args)
+    database = needed(settings, "database")
+    make_folder(database)
+    print(f"schema {storage.migrate(database)}")
+    return 0
+
+
+def make_folder(database: str) -> None:
+    """The folder of a SQLite file must exist before the file can."""
+    if database.startswith("sqlite:///"):
+        Path(database.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def embedded(args: argparse.Namespace) -> int:
+    from heliograph.state import state_folder
+    from heliograph_server import embedded as mode
+    from heliograph_server.mounts import read_table
+    from heliograph_server.placement import place
+
+    logs.setup()
+    return mode.run(
+        mode.EmbeddedConfig(
+            placement=place(args.database, table=read_table(args.mounts), state_folder=state_folder()),
+            run=args.run,
+            run_dir=args.run_dir.absolute(),
+            owner_pid=args.owner_pid,
+            owner_start=args.owner_start,
+        )
+    )
+
+
+def writer(args: argparse.Namespace) -> int:
+    from heliograph_server import writing
+
+    return writing.run(settings_of(args))
+
+
+def hub(args: argparse.Namespace) -> int:
+    from heliograph_server import fronting
+
+    return fronting.run(settings_of(args), address_file=args.address_file)

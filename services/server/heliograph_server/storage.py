@@ -1,0 +1,98 @@
+"""The server's access to the store: opening it for writing, and the two questions that decide when embedded mode ends.
+
+In: database URLs. Out: a writer, whether a run ended, whether its agents are still at work.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from urllib.parse import quote
+
+import heliograph_store
+from heliograph.messages import Batch
+from heliograph_store.write import Writer, WriteResult
+from heliograph_writer.metrics import WriterMetrics
+from heliograph_writer.pipeline import backoff
+from heliograph_writer.stop import Stop
+
+log = logging.getLogger("heliograph.writer")
+SCHEME = "sqlite:///"
+AGENT_SILENT = 30_000_000
+"""Microseconds after which an agent that did not say that it ended is taken for gone."""
+
+
+class StoreWriter:
+    """Writes batches; opens the store anew after it was away, so that a restarted server is found again."""
+
+    def __init__(self, url: str) -> None:
+        self._store = heliograph_store.connect(url)
+        self._writer = Writer(self._store)
+
+    def write(self, batches: Sequence[Batch], /) -> WriteResult:
+        return self._writer.write(batches)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+@contextmanager
+def opened(url: str) -> Iterator[StoreWriter]:
+    with closing(StoreWriter(url)) as writer:
+        yield writer
+
+
+def migrate(url: str) -> str:
+    """Bring the database to this version's schema; returns the revision."""
+    from heliograph_store.migrate import migrate as bring
+
+    return bring(url)
+
+
+def run_ended(url: str, run: str) -> bool:
+    """Whether the run said that it ended. False when nobody can tell now."""
+    return bool(_ask(url, "SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
+
+
+def agents_alive(url: str, run: str) -> bool:
+    """Whether an agent of the run reported lately and did not say that it ended."""
+    query = (
+        "SELECT 1 FROM agents JOIN runs ON runs.id = agents.run "
+        "WHERE runs.run = ? AND NOT agents.ended AND agents.last_seen > ? LIMIT 1"
+    )
+    return bool(_ask(url, query, (run, time.time_ns() // 1000 - AGENT_SILENT)))
+
+
+def _ask(url: str, query: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:
+    """Embedded databases are SQLite files, and these questions are asked every second: one light connection each."""
+    path = quote(url.removeprefix(SCHEME))
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as connection:
+            return connection.execute(query, values).fetchall()
+    except sqlite3.Error:
+        return []
+
+
+def wait_until_usable(url: str, stop: Stop, metrics: WriterMetrics) -> None:
+    """Wait for a server that is not there yet, or not migrated yet: in compose and Kubernetes all roles start at once.
+
+    Returns early when a stop is asked for. Raises what waiting cannot mend (wrong URL, foreign or newer database).
+    """
+    from heliograph_store.migrate import check
+
+    attempt = 0
+    while not stop.asked:
+        try:
+            with closing(heliograph_store.connect(url)) as store:
+                check(store)
+        except (heliograph_store.StoreUnavailable, heliograph_store.NeedsMigration) as error:
+            delay = backoff(attempt, first=0.2, last=5.0)
+            log.warning("the database cannot be used yet, next try in %.1f s: %s", delay, error)
+            attempt += 1
+            stop.wait(delay)
+            continue
+        metrics.store_up.set(1)
+        return

@@ -1,0 +1,106 @@
+"""The writer as a role of its own.
+
+In: settings. Out: a writer that runs until SIGTERM, with metrics and health on a loopback port.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from heliograph.bus import hidden, open_consumer
+from heliograph_server import storage
+from heliograph_server.errors import SetupError
+from heliograph_server.health import HealthServer
+from heliograph_server.lock import WriterLock
+from heliograph_server.placement import SCHEME, sqlite_path
+from heliograph_server.roles import make_folder, needed
+from heliograph_server.settings import Settings
+from heliograph_writer.config import WriterConfig
+from heliograph_writer.loop import WriterLoop
+from heliograph_writer.metrics import WriterMetrics, value
+from heliograph_writer.stop import Stop
+
+log = logging.getLogger("heliograph.writer")
+STAND_BY = 1.0
+
+
+def config_of(settings: Settings) -> WriterConfig:
+    return WriterConfig(
+        name=f"writer-{socket.gethostname()}-{os.getpid()}",
+        linger=settings.linger,
+        max_batches=settings.write_batches,
+        prefetch=max(settings.prefetch, settings.write_batches),
+    )
+
+
+def run(settings: Settings) -> int:
+    """Write until stopped. A SQLite database has one writer: others stand by until its lock is free."""
+    database, bus = needed(settings, "database"), needed(settings, "bus")
+    check_bus(bus)
+    config = config_of(settings)
+    metrics = WriterMetrics()
+    stop = Stop()
+    stop.on_signals()
+    health = HealthServer(
+        host=settings.health_host,
+        port=settings.health_port,
+        registry=metrics.registry,
+        ready=lambda: {"store": bool(value(metrics.store_up)), "bus": bool(value(metrics.bus_up))},
+    )
+    health.start()
+    log.info("metrics and health on %s", health.url)
+    try:
+        with _alone(database, stop) as alone:
+            if alone:
+                _write(database, bus, config, metrics, stop)
+    finally:
+        health.stop()
+    return 0
+
+
+def check_bus(bus: str) -> None:
+    """Raise SetupError for a bus that nobody can consume from, before anything starts."""
+    scheme = bus.partition(":")[0]
+    if scheme in {"http", "https"}:
+        raise SetupError(f"{hidden(bus)}: a writer consumes from amqp:// or spool:, the hub only takes messages")
+
+
+@contextmanager
+def _alone(database: str, stop: Stop) -> Iterator[bool]:
+    """With the writer lock of a SQLite file; False when a stop was asked for before it came free."""
+    if not database.startswith(SCHEME):
+        yield True
+        return
+    make_folder(database)
+    lock = WriterLock(sqlite_path(database))
+    try:
+        held = lock.acquire()
+        if not held:
+            log.warning("standing by: %s is written by %s", database, lock.holder())
+        while not held and not stop.wait(STAND_BY):
+            held = lock.acquire()
+        if held:
+            lock.tell({"pid": os.getpid(), "host": socket.gethostname()})
+        yield held
+    finally:
+        lock.release()
+
+
+def _write(database: str, bus: str, config: WriterConfig, metrics: WriterMetrics, stop: Stop) -> None:
+    storage.wait_until_usable(database, stop, metrics)
+    if stop.asked:
+        return
+    with storage.opened(database) as writer:
+        log.info("writing from %s", hidden(bus))
+        WriterLoop(
+            config=config,
+            open_consumer=lambda: open_consumer(bus, name=config.name, prefetch=config.prefetch),
+            writer=writer,
+            metrics=metrics,
+            stop=stop,
+        ).run()
+    log.info("stopped")
