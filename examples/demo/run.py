@@ -38,7 +38,7 @@ def heliograph_up(folder: Path) -> Iterator[dict[str, str]]:
     with (folder / "heliograph-up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait(lambda: address.exists(), process, "heliograph up", folder / "heliograph-up.log")
+        _wait(address.exists, process, "heliograph up", folder / "heliograph-up.log")
         yield json.loads(address.read_text(encoding="utf-8"))
     finally:
         process.send_signal(signal.SIGTERM)
