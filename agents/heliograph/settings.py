@@ -130,3 +130,8 @@ def bus_setting(environ: Mapping[str, str] = os.environ) -> BusSetting | None:
 def join_token(environ: Mapping[str, str] = os.environ) -> str | None:
     """The token that a hub wants before it hands out a run's own token."""
     return secret("HELIOGRAPH_JOIN_TOKEN", environ) or secret("HELIOGRAPH_TOKEN", environ)
+
+
+def parsl_official_route(environ: Mapping[str, str] = os.environ) -> bool:
+    """`HELIOGRAPH_PARSL_ROUTE=official` takes Parsl's own wrapper around tasks instead of ours."""
+    return environ.get("HELIOGRAPH_PARSL_ROUTE", "").strip().lower() == "official"

@@ -1,0 +1,172 @@
+"""One kernel's monitoring, from start to end: the queue for Parsl's messages, the journal, the executors.
+
+In: options of the hub, and the kernel where it can be reached. Out: an open journal that owns the run, and the process
+that finds or starts what takes its records. A hub that is used for one kernel after another has one session each.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl.executors.status_handling import BlockProviderExecutor
+from parsl.executors.threads import ThreadPoolExecutor
+from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadioSender
+
+from heliograph import journal as journals
+from heliograph import launch
+from heliograph.failure import redact
+from heliograph.messages import TaskDescribed
+from heliograph.parsl.kernel import before_executors
+from heliograph.parsl.memoizer import NotingMemoizer
+from heliograph.parsl.sink import JournalQueue, Sink, local_zone
+from heliograph.parsl.submit import TaskIds, Where, wrap_submit
+from heliograph.parsl.translate import ORIGIN, Context
+
+_log = logging.getLogger("parsl.heliograph")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user asked for. Folders are absolute, the interval is in seconds."""
+
+    hub: str | None
+    bus: str | None = field(repr=False)
+    database: str | None = field(repr=False)
+    run_dir: str
+    config_run_dir: str
+    sample_interval: float
+    record_tasks: bool = True
+    record_arguments: bool = True
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session:
+    """Made before the kernel's first message; `fast` or `official` follow where the kernel can be reached."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._ids = TaskIds()
+        self._journal: journals.Journal | None = None
+        context = Context(
+            tags=options.tags,
+            zone=local_zone(),
+            utc_offset=time.localtime().tm_gmtoff,
+            pid=os.getpid(),
+            sample_interval=options.sample_interval,
+            record_arguments=options.record_arguments,
+        )
+        self._sink = Sink(context=context, opener=self._open)
+        self.messages = JournalQueue(self._sink, (options.hub, options.run_dir, options.sample_interval))
+
+    def fast(self, kernel: Any) -> None:
+        """Our own wrapper around tasks, through this kernel instance."""
+        self._sink.begin(kernel.run_id, kernel.run_dir)
+        before_executors(kernel, lambda executor: self._prepare(kernel, executor))
+
+    def official(self, kernel: Any) -> None:
+        """Parsl's wrapper, with our radio where an executor has one of Parsl's defaults."""
+        from heliograph.parsl.radio import JournalRadio  # an older Parsl has no such base classes
+
+        def prepare(executor: Any) -> None:
+            radio = executor.remote_monitoring_radio
+            if radio is None or type(radio).__module__.startswith("parsl."):  # one that the user made is left alone
+                interval = self._options.sample_interval
+                executor.remote_monitoring_radio = JournalRadio(
+                    hub=self._options.hub, sample_interval=interval, executor=executor.label
+                )
+
+        before_executors(kernel, prepare)
+
+    def close(self) -> None:
+        """The clean end of this run's journal. Agents ship it afterwards."""
+        if self._journal is not None:
+            lost = sum(self._journal.dropped.values()) + self._sink.refused
+            self._journal.close()
+            if lost:
+                _log.warning("%d records of this run could not be written by the submitting process", lost)
+
+    def _open(self, run: str, run_dir: str) -> journals.Journal:
+        options = self._options
+        route = journals.Route(
+            run=run, run_dir=options.run_dir, hub=options.hub, owner=True, sample_interval=options.sample_interval
+        )
+        self._journal = journals.Journal.open(route)
+        launch.start(
+            run,
+            options.run_dir,
+            bus=options.bus,
+            hub=options.hub,
+            database=options.database,
+            config_run_dir=options.config_run_dir,
+            interval=options.sample_interval,
+        )
+        return self._journal
+
+    def _prepare(self, kernel: Any, executor: Any) -> None:
+        """Before Parsl starts this executor: no radio, so no router process; blocks are still told."""
+        if type(kernel.memoizer) is not NotingMemoizer:
+            kernel.memoizer = NotingMemoizer(kernel.memoizer, self._submitting)
+        executor.remote_monitoring_radio = None
+        if isinstance(executor, BlockProviderExecutor) and hasattr(executor, "submit_monitoring_radio"):
+            executor.submit_monitoring_radio = MultiprocessingQueueRadioSender(self.messages)
+        if self._options.record_tasks:
+            wrap_submit(executor, self._ids, self._where(kernel.run_id, executor))
+
+    def _where(self, run: str, executor: Any) -> Where:
+        options = self._options
+        route = {"run": run, "run_dir": options.run_dir, "hub": options.hub, "sample_interval": options.sample_interval}
+        return Where(
+            route=tuple(route.items()),
+            executor=executor.label,
+            shared=isinstance(executor, ThreadPoolExecutor),
+            redact=os.environ.get("HELIOGRAPH_REDACT", ""),
+        )
+
+    def _submitting(self, task: Mapping[str, Any]) -> None:
+        """The memoizer is asked about a task: it is submitted next, in this thread. Never raises."""
+        try:
+            self._ids.leave(task["id"], task["try_id"])
+            if task["try_id"] == 0 and (task["join"] or task["resource_specification"]):
+                self._sink.record(self._more(task))
+        except Exception:
+            self._sink.refused += 1
+
+    def _more(self, task: Mapping[str, Any]) -> TaskDescribed:
+        """What the message to monitoring leaves out."""
+        at, mono = journals.now()
+        return TaskDescribed(
+            at=at,
+            mono=mono,
+            origin=ORIGIN,
+            number=task["id"],
+            app=task["func_name"],
+            executor=task["executor"],
+            depends=[d.tid for d in task["depends"] if isinstance(getattr(d, "tid", None), int)],
+            join=bool(task["join"]),
+            memoize=bool(task["memoize"]),
+            resources=_as_json(task["resource_specification"]),
+        )
+
+
+def deaf_queue() -> JournalQueue:
+    """For a run that cannot be recorded at all: takes every message and keeps none."""
+
+    def opener(run: str, run_dir: str) -> Any:
+        raise Unrecorded(run)
+
+    return JournalQueue(Sink(context=Context(), opener=opener), (None, "", 0.0))
+
+
+class Unrecorded(Exception):
+    """The start of monitoring failed, so there is no journal for this run."""
+
+
+def _as_json(specification: Mapping[str, Any]) -> str | None:
+    """A resource specification as JSON; what JSON cannot say becomes text. None when nothing is asked for."""
+    return redact(json.dumps(specification, default=str, sort_keys=True)) if specification else None
