@@ -1,9 +1,11 @@
 """Frames: how a record lies in a journal's segment.
 
-In: a payload and its code. Out: bytes with magic, code, length and checksum; and back, past anything torn.
+In: a payload and its code. Out: bytes with magic, code, length, checksum, payload and an end mark; and back,
+past anything torn.
 
 The magic holds bytes that no UTF-8 text can hold, so no text inside a record looks like a frame. The checksum starts
-from code and length, so a frame with a changed head is as bad as one with a changed payload.
+from code and length, so a frame with a changed head is as bad as one with a changed payload. The end mark is no byte of
+the magic, so the frame that follows a cut one cannot complete it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from heliograph.messages import MAX_RECORD, Class
 MAGIC = b"\xf5HG\xfa"
 _HEAD = struct.Struct("<4sBII")
 HEAD_SIZE = _HEAD.size
+END = b"\n"
 
 OPENED, CLOSED = 0, 4
 CODES: dict[Class, int] = {Class.CONTROL: 1, Class.STATES: 2, Class.SAMPLES: 3}
@@ -37,7 +40,7 @@ class Frame:
 def framed(code: int, payload: bytes) -> bytes:
     """One frame, to be written at once."""
     size = len(payload)
-    return _HEAD.pack(MAGIC, code, size, crc32(payload, _seed(code, size))) + payload
+    return _HEAD.pack(MAGIC, code, size, crc32(payload, _seed(code, size))) + payload + END
 
 
 def _seed(code: int, size: int) -> int:
@@ -55,7 +58,7 @@ def scan(data: bytes, base: int = 0, *, final: bool = False) -> tuple[list[Frame
     while position < size:
         end = _whole(data, position)
         if end:
-            payload = data[position + HEAD_SIZE : end]
+            payload = data[position + HEAD_SIZE : end - 1]
             frames.append(Frame(base + position, base + end, data[position + 4], payload))
             position = end
             continue
@@ -75,10 +78,10 @@ def _whole(data: bytes, position: int) -> int:
     if len(data) - position < HEAD_SIZE or data[position : position + 4] != MAGIC:
         return 0
     _, code, size, checksum = _HEAD.unpack_from(data, position)
-    end = position + HEAD_SIZE + int(size)
-    if code > _LAST_CODE or size > MAX_RECORD or end > len(data):
+    end = position + HEAD_SIZE + int(size) + 1
+    if code > _LAST_CODE or size > MAX_RECORD or end > len(data) or data[end - 1 : end] != END:
         return 0
-    return end if crc32(data[position + HEAD_SIZE : end], _seed(code, size)) == checksum else 0
+    return end if crc32(data[position + HEAD_SIZE : end - 1], _seed(code, size)) == checksum else 0
 
 
 def _next_whole(data: bytes, position: int) -> int:
@@ -96,7 +99,7 @@ def _unfinished(data: bytes, position: int) -> int:
         if len(data) - found < HEAD_SIZE:
             return found
         _, code, size, _ = _HEAD.unpack_from(data, found)
-        if code <= _LAST_CODE and size <= MAX_RECORD and found + HEAD_SIZE + int(size) > len(data):
+        if code <= _LAST_CODE and size <= MAX_RECORD and found + HEAD_SIZE + int(size) >= len(data):
             return found
         position = found + 1
     for length in range(min(len(MAGIC) - 1, len(data)), 0, -1):  # a magic that is itself cut

@@ -76,7 +76,6 @@ class Journal:
             maker=maker,
         )
         _open_journals.add(journal)
-        _close_at_exit()
         try:
             journal._next_segment(time.monotonic())
         except Exception as error:
@@ -85,7 +84,9 @@ class Journal:
 
     def append(self, record: Record) -> bool:
         """Write the record down. False when it was dropped (and counted)."""
-        cls = CLASS_OF.get(type(record), Class.STATES)
+        cls = CLASS_OF.get(type(record))
+        if cls is None:
+            return self._drop(Class.STATES, f"{type(record).__name__} is no record")
         try:
             return self._append(cls, record)
         except Exception as error:  # the border: the user's program must not notice
@@ -183,6 +184,7 @@ class Journal:
         with watchman.at_the_gate(self._namespace) as seen:
             segment = Segment.first(self._namespace / "journals" / self.id, self.route, self._maker)
             self._look_for_agent(leaving=not seen)
+        _close_at_exit()  # not at the fork: multiprocessing forgets what was registered before its child's own start
         return segment
 
     def _look(self, moment: float) -> None:
@@ -248,7 +250,6 @@ class Journal:
         self._segment = None
         self.route = replace(self.route, owner=False)
         self._begin()
-        _close_at_exit()
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()

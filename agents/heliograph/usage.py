@@ -60,7 +60,8 @@ def node_size(namespace: Path) -> int:
             total += folder_size(entry.path)
     passing = f"{counted}.{os.getpid()}.{time.monotonic_ns()}"
     try:
-        with open(passing, "wb") as file:
+        handle = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(handle, "wb") as file:
             file.write(b"%d" % total)
         os.replace(passing, counted)
     except OSError:
