@@ -1,0 +1,361 @@
+"""Folding a batch's records of one run into rows.
+
+In: decoded records, and the stored rows of the tasks that they concern. Out: `RunFold`, which holds the changed rows
+with names as texts. Nothing here touches the database, and a record that cannot be used raises `Unusable` without
+leaving a trace.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from heliograph.messages import (
+    RANK,
+    AgentStatus,
+    BlockState,
+    Dropped,
+    FileCallback,
+    FileFound,
+    JournalClosed,
+    NodeSample,
+    NodeSeen,
+    Record,
+    RunEnded,
+    RunHeartbeat,
+    RunStarted,
+    TaskDescribed,
+    TaskEnded,
+    TaskRecord,
+    TaskRunning,
+    TaskSample,
+    TaskState,
+    WatchClosed,
+    WatchOpened,
+)
+from heliograph_store import tasks
+from heliograph_store.merge import RULES, Row, merge
+from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, NUMBER_MASK, RAW
+from heliograph_store.tasks import RUNNING, RUNNING_ENDED, TaskRow, TryRow
+
+MAX_TEXT: Final = 65_536
+"""Longest text stored, in characters. Recorders cut at 16 Ki, so only a foreign sender meets this."""
+MAX_INT: Final = (1 << 63) - 1
+MAX_TRY: Final = (1 << 31) - 1
+MAX_TIME: Final = 1 << 53
+"""The year 2255. A time beyond it (or before 1970) is a broken clock, not a time."""
+
+
+class Unusable(ValueError):
+    """A record that no row can be made of; the text says why."""
+
+
+class Late(Unusable):
+    """A sample from before the run's horizon: its time was thinned already."""
+
+
+@dataclass
+class RunFold:
+    """Rows of one run while records are folded in. `origins` must hold the index of every origin that comes."""
+
+    run: str
+    origins: Mapping[str, int]
+    horizon: int | None = None
+    tasks: dict[int, TaskRow] = field(default_factory=dict)
+    tries: dict[tuple[int, int], TryRow] = field(default_factory=dict)
+    edges: set[tuple[int, int, int]] = field(default_factory=set)
+    samples: list[tuple[Any, ...]] = field(default_factory=list)
+    node_samples: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: dict[str, dict[tuple[Any, ...], Row]] = field(default_factory=dict)
+    """Tables that are written now and then: table → key → row, to be merged by `merge.RULES`."""
+    first_seen: int = MAX_TIME
+    last_seen: int = 0
+
+    def add(self, record: Record) -> None:
+        """Fold one record in. Raises Unusable."""
+        at = record.at
+        if not 0 < at < MAX_TIME:
+            raise Unusable(f"time {at} is no time in microseconds since 1970")
+        handler = _HANDLERS.get(type(record))
+        if handler is None:
+            raise Unusable(f"{type(record).__name__} is not stored by this version")
+        handler(self, record)
+        self.first_seen = min(self.first_seen, at)
+        self.last_seen = max(self.last_seen, at)
+
+    def put(self, table: str, key: tuple[Any, ...], row: Row) -> None:
+        rows = self.rows.setdefault(table, {})
+        had = rows.get(key)
+        rows[key] = row if had is None else merge(had, row, RULES[table])
+
+    def key(self, record: TaskRecord) -> int:
+        number = record.number
+        if not 0 <= number <= NUMBER_MASK:
+            raise Unusable(f"task number {number} is out of range")
+        return self.origins[record.origin] << NUMBER_BITS | number
+
+    def others(self, record: TaskRecord, numbers: list[int]) -> list[int]:
+        """Keys of other tasks of the record's origin."""
+        base = self.origins[record.origin] << NUMBER_BITS
+        if any(not 0 <= number <= NUMBER_MASK for number in numbers):
+            raise Unusable("a number of another task is out of range")
+        return [base | number for number in numbers]
+
+    def task(self, key: int) -> TaskRow:
+        row = self.tasks.get(key)
+        if row is None:
+            row = self.tasks[key] = TaskRow(key)
+        return row
+
+    def try_(self, key: int, number: int) -> TryRow:
+        row = self.tries.get((key, number))
+        if row is None:
+            row = self.tries[(key, number)] = TryRow(key, number)
+        return row
+
+
+# -- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def _described(fold: RunFold, record: TaskDescribed) -> None:
+    key = fold.key(record)
+    depends = fold.others(record, record.depends)
+    parent = None if record.parent is None else fold.others(record, [record.parent])[0]
+    tasks.describe(fold.task(key), record, parent)
+    for other in depends:
+        fold.edges.add((key, DEPENDENCY, other))
+
+
+def _state(fold: RunFold, record: TaskState) -> None:
+    rank = RANK.get(record.state)
+    if rank is None:
+        raise Unusable(f"unknown state {record.state[:64]!r}")
+    key, number = fold.key(record), _try_number(record.try_)
+    joins = fold.others(record, record.joins) if record.joins else ()
+    task, row = fold.task(key), fold.try_(key, number)
+    tasks.enter(task, row, rank, record.at)
+    tasks.change(task, row, record, finite(record.fail_cost))
+    for other in joins:
+        fold.edges.add((key, number, other))
+    if record.fail_history:
+        fold.put("failures", (key, number), {"history": record.fail_history})
+
+
+def _running(fold: RunFold, record: TaskRunning) -> None:
+    key, number = fold.key(record), _try_number(record.try_)
+    row = fold.try_(key, number)
+    tasks.enter(fold.task(key), row, RUNNING, record.at)
+    tasks.run(row, record)
+
+
+def _ended(fold: RunFold, record: TaskEnded) -> None:
+    key, number = fold.key(record), _try_number(record.try_)
+    row = fold.try_(key, number)
+    tasks.enter(fold.task(key), row, RUNNING_ENDED, record.at)
+    tasks.end(row, record)
+    if not record.ok or record.exc_type:
+        failure = {
+            "at": record.at,
+            "exc_type": record.exc_type,
+            "exc_message": record.exc_message,
+            "exc_place": record.exc_place,
+            "traceback": record.traceback,
+        }
+        fold.put("failures", (key, number), failure)
+
+
+def _try_number(number: int) -> int:
+    if not 0 <= number <= MAX_TRY:
+        raise Unusable(f"try number {number} is out of range")
+    return number
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+
+
+def _sample(fold: RunFold, r: TaskSample) -> None:
+    key, number = fold.key(r), _try_number(r.try_)
+    _not_late(fold, r.at)
+    fold.samples.append(
+        (
+            key, number, r.at, r.host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms, r.threads,
+            r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary, finite(r.memory_percent),
+            r.status, r.cpu_num, int(r.shared), int(r.last), finite(r.interval),
+        )
+    )  # fmt: skip
+
+
+def _node_sample(fold: RunFold, r: NodeSample) -> None:
+    _not_late(fold, r.at)
+    gpus = json.dumps([_gpu(gpu) for gpu in r.gpus], separators=(",", ":")) if r.gpus else None
+    fold.node_samples.append(
+        (
+            r.host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle, r.cpu_iowait,
+            finite(r.load1), finite(r.load5), finite(r.load15), r.memory_total, r.memory_available, r.memory_used,
+            r.swap_used, r.disk_read, r.disk_write, r.disk_total, r.disk_free, r.net_received, r.net_sent,
+            r.cgroup_memory_limit, r.cgroup_memory_used, finite(r.cgroup_cpu_limit), finite(r.cpu_pressure),
+            finite(r.memory_pressure), finite(r.io_pressure), gpus, r.processes,
+        )
+    )  # fmt: skip
+
+
+def _gpu(gpu: msgspec.Struct) -> dict[str, Any]:
+    values = msgspec.structs.asdict(gpu)
+    return {name: finite(v) if isinstance(v, float) else v for name, v in values.items() if v is not None}
+
+
+def _not_late(fold: RunFold, at: int) -> None:
+    if fold.horizon is not None and at < fold.horizon:
+        raise Late("sample from before the run's horizon, which was thinned already")
+
+
+# -- control ---------------------------------------------------------------------------------------------------------
+
+
+def _run_started(fold: RunFold, r: RunStarted) -> None:
+    row = _some(r, RULES["runs"].groups[0].columns)
+    row |= {"started": r.at, "tags": _json(r.tags) if r.tags else None, "sample_interval": finite(r.sample_interval)}
+    fold.put("runs", (), row | {"lease_until": _until(r.at, r.lease)})
+
+
+def _run_ended(fold: RunFold, r: RunEnded) -> None:
+    fold.put("runs", (), _some(r, ("completed", "failed", "exit")) | {"ended": r.at})
+
+
+def _heartbeat(fold: RunFold, r: RunHeartbeat) -> None:
+    fold.put("runs", (), {"lease_until": _until(r.at, r.lease)})
+
+
+def _until(at: int, lease: int) -> int:
+    return at + min(max(lease, 0), MAX_TIME)
+
+
+def _node_seen(fold: RunFold, r: NodeSeen) -> None:
+    row = _some(r, RULES["nodes"].groups[0].columns) | {"first_seen": r.at, "last_seen": r.at}
+    fold.put("nodes", (r.host, r.pool), row)
+
+
+def _block_state(fold: RunFold, r: BlockState) -> None:
+    fold.put("block_states", (r.executor, r.block, r.at, r.status), {"job_id": r.job_id})
+
+
+def _agent_status(fold: RunFold, r: AgentStatus) -> None:
+    rules = RULES["agents"]
+    row = _some(r, (*rules.groups[0].columns, *rules.largest)) | {"first_seen": r.at, "last_seen": r.at}
+    fold.put("agents", (r.agent,), row)
+
+
+def _dropped(fold: RunFold, r: Dropped) -> None:
+    row = _some(r, ("samples", "states", "control", "reason")) | {"dropped_at": r.at, "host": r.host or None}
+    fold.put("journals", (r.journal,), row)
+
+
+def _journal_closed(fold: RunFold, r: JournalClosed) -> None:
+    row = _some(r, ("clean", "pid", "records")) | {"closed": r.at, "host": r.host or None}
+    fold.put("journals", (r.journal,), {"samples": 0, "states": 0, "control": 0, **row})
+
+
+def _watch_opened(fold: RunFold, r: WatchOpened) -> None:
+    task = None
+    if r.origin is not None and r.number is not None and 0 <= r.number <= NUMBER_MASK:
+        task = fold.origins[r.origin] << NUMBER_BITS | r.number
+    row = {"opened": r.at, "root": r.root, "host": r.host or None, "patterns": _json(r.patterns), "task": task}
+    fold.put("watches", (r.watch,), row)
+
+
+def _watch_closed(fold: RunFold, r: WatchClosed) -> None:
+    fold.put("watches", (r.watch,), _some(r, ("files", "unfinished", "reason")) | {"closed": r.at})
+
+
+def _file_found(fold: RunFold, r: FileFound) -> None:
+    row = _some(r, ("at", "inode", "pattern", "repeat"))
+    fold.put("files", (r.watch, r.path, r.mtime, r.size), row)
+
+
+def _file_callback(fold: RunFold, r: FileCallback) -> None:
+    row = _some(r, ("at", "outcome", "result", "elapsed", "repeat")) | {"paths": _json(r.paths)}
+    fold.put("file_callbacks", (r.watch, r.callback, r.sequence), row)
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for what is unknown, infinite or not a number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _some(record: Record, columns: tuple[str, ...]) -> Row:
+    """These fields of a record as a row; an empty text or label is 'unknown', a bool 0 or 1."""
+    row = {}
+    for column in columns:
+        value = getattr(record, column)
+        if isinstance(value, bool):
+            value = int(value)
+        row[column] = None if value == "" else value
+    return row
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+def harmless(record: _R) -> _R:
+    """The record with every value made such that both databases can hold it: texts cut and without NUL, integers
+    clipped to 64 bits. Costly, so done only for a batch in which something is wrong or large."""
+    changes = {}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        safe = _harmless(value)
+        if safe is not value:
+            changes[name] = safe
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return min(max(value, -MAX_INT), MAX_INT) if abs(value) > MAX_INT else value
+    if isinstance(value, str):
+        return value[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}") if _is_bad(value) else value
+    if isinstance(value, list):
+        safe = [_harmless(item) for item in value]
+        return safe if any(a is not b for a, b in zip(safe, value, strict=True)) else value
+    if isinstance(value, dict):
+        return {_harmless(k): _harmless(v) for k, v in value.items()}
+    return value
+
+
+def _is_bad(text: str) -> bool:
+    return len(text) > MAX_TEXT or "\0" in text
+
+
+_HANDLERS: Final[Mapping[type[Record], Callable[[RunFold, Any], None]]] = {
+    TaskDescribed: _described,
+    TaskState: _state,
+    TaskRunning: _running,
+    TaskEnded: _ended,
+    TaskSample: _sample,
+    NodeSample: _node_sample,
+    RunStarted: _run_started,
+    RunEnded: _run_ended,
+    RunHeartbeat: _heartbeat,
+    NodeSeen: _node_seen,
+    BlockState: _block_state,
+    AgentStatus: _agent_status,
+    Dropped: _dropped,
+    JournalClosed: _journal_closed,
+    WatchOpened: _watch_opened,
+    WatchClosed: _watch_closed,
+    FileFound: _file_found,
+    FileCallback: _file_callback,
+}

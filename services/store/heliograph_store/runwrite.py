@@ -1,0 +1,255 @@
+"""One run's rows between the database and the fold: reading what is stored, writing what changed.
+
+In: a write session that holds the run, and a `RunFold`. Out: rows and rollups in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Table
+
+from heliograph.messages import Aside, Record, TaskDescribed, TaskEnded, TaskRunning, TaskState
+from heliograph_store import schema
+from heliograph_store.fold import RunFold
+from heliograph_store.merge import RULES, Row, merge
+from heliograph_store.names import OF_COLUMN, Translation
+from heliograph_store.rollup import Deltas
+from heliograph_store.schema import NO_APP, NUMBER_BITS, NUMBER_MASK
+from heliograph_store.session import Session, Values
+from heliograph_store.tasks import TaskRow, TryRow, task_values, try_values
+
+KEPT_BYTES: Final = 4096
+"""How much of a record that was put aside is kept."""
+MAX_REASON: Final = 500
+_OF_TRIES: Final = (TaskDescribed, TaskState, TaskRunning, TaskEnded)
+_TIMES: Final = slice(4, 4 + len(schema.STATES))
+"""Where the time columns stand in a row of `tries`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A row of `runs`."""
+
+    id: int
+    row: Row
+
+
+def stored_runs(session: Session, runs: Sequence[str]) -> dict[str, StoredRun]:
+    """The rows of these runs; a run that is not there gets a stub."""
+    columns = schema.runs.c.keys()
+    found = session.look_up(schema.runs, "run", runs)
+    known = {values[1] for values in found}
+    absent = [run for run in runs if run not in known]
+    if absent:
+        session.add_names(schema.runs, "run", absent)
+        found += session.look_up(schema.runs, "run", absent)
+    rows = [dict(zip(columns, values, strict=True)) for values in found]
+    return {row["run"]: StoredRun(id=row["id"], row=row) for row in rows}
+
+
+def folded_names(folds: Iterable[RunFold]) -> list[tuple[Table, set[str]]]:
+    """All texts of these folds that are stored as ids, with their dictionaries, in the order of locking."""
+    texts: dict[str, set[str | None]] = {table.name: set() for table in (schema.apps, schema.hosts, schema.names)}
+    apps, hosts, names = texts["apps"], texts["hosts"], texts["names"]
+    for fold in folds:
+        for task in fold.tasks.values():
+            apps.add(task.app)
+            names.add(task.executor)
+        for row in fold.tries.values():
+            hosts.add(row.host)
+            names.update((row.executor, row.worker, row.pool, row.block))
+        for table, samples in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
+            for at, dictionary in _name_places(table):
+                texts[dictionary].update({sample[at - 1] for sample in samples})
+        for name, rows in fold.rows.items():
+            if name != "runs":
+                for values in _as_values(schema.metadata.tables[name], 0, rows):
+                    for at, dictionary in _name_places(schema.metadata.tables[name]):
+                        texts[dictionary].add(values[at])
+    return [
+        (table, {text for text in texts[table.name] if text is not None})
+        for table in (schema.apps, schema.hosts, schema.names)
+    ]
+
+
+@dataclass
+class RunRows:
+    """One run in one transaction: `prepare`, let the records be folded, provide the names, `write`."""
+
+    session: Session
+    names: Translation
+    run: StoredRun
+
+    def __post_init__(self) -> None:
+        self._tasks: dict[int, Values] = {}
+        self._tries: dict[tuple[int, int], Values] = {}
+
+    @staticmethod
+    def origins(session: Session, run: int, wanted: Collection[str]) -> dict[str, int]:
+        """Index of every origin of a run; wanted ones that are new get the next indexes."""
+        known = {name: idx for _, idx, name in session.select(schema.origins, run, ("run",), [(run,)])}
+        absent = sorted(set(wanted) - known.keys())
+        new = {name: len(known) + i for i, name in enumerate(absent)}
+        session.insert(schema.origins, [(run, idx, name) for name, idx in new.items()])
+        return known | new
+
+    def prepare(self, records: Sequence[Record], origins: Mapping[str, int]) -> RunFold:
+        """A fold that holds the stored rows of all tasks that these records concern."""
+        touched = {
+            origins[record.origin] << NUMBER_BITS | record.number
+            for record in records
+            if isinstance(record, _OF_TRIES) and 0 <= record.number <= NUMBER_MASK
+        }
+        run, name = self.run.id, self.run.row["run"]
+        self._tasks = {values[1]: values for values in self.session.select_tasks(schema.tasks, run, touched)}
+        stored = self.session.select_tasks(schema.tries, run, self._tasks.keys())
+        self._tries = {(values[1], values[2]): values for values in stored}
+        fold = RunFold(name, origins, self.run.row["horizon"])
+        for key, values in zip(self._tasks, self._texts(schema.tasks, list(self._tasks.values())), strict=True):
+            fold.tasks[key] = TaskRow(*values[1:])
+        for at, values in zip(self._tries, self._texts(schema.tries, list(self._tries.values())), strict=True):
+            fold.tries[at] = TryRow(*values[1:])
+        return fold
+
+    def write(self, fold: RunFold, asides: Sequence[Aside]) -> int:
+        """Write what the fold changed; returns how many samples were new."""
+        session, run = self.session, self.run.id
+        deltas = Deltas(run)
+        apps = self._write_tasks(fold, deltas)
+        self._write_tries(fold, deltas, apps)
+        session.insert_missing(schema.edges, [(run, *edge) for edge in sorted(fold.edges)])
+        new = session.insert_missing(schema.samples, self._ids(schema.samples, ((run, *s) for s in fold.samples)))
+        new += session.insert_missing(
+            schema.node_samples, self._ids(schema.node_samples, ((run, *s) for s in fold.node_samples))
+        )
+        for name, rows in sorted(fold.rows.items()):
+            if name != "runs":
+                self._write_rows(schema.metadata.tables[name], rows)
+        self._write_run(fold)
+        session.insert_missing(schema.aside, [_aside_row(run, aside) for aside in asides])
+        session.add(schema.run_states, deltas.states)
+        session.add(schema.run_buckets, deltas.buckets)
+        return new
+
+    def _write_tasks(self, fold: RunFold, deltas: Deltas) -> dict[int, tuple[int, int]]:
+        """Returns the app of every task before and now."""
+        run, apps = self.run.id, {}
+        values = self._ids(schema.tasks, ((run, *task_values(row)) for row in fold.tasks.values()))
+        new, changed = [], []
+        for now in values:
+            before = self._tasks.get(now[1])
+            if before is None:
+                new.append(now)
+                deltas.task(None, (now[2], now[3]))
+                apps[now[1]] = (now[2], now[2])
+                continue
+            apps[now[1]] = (before[2], now[2])
+            if before != now:
+                changed.append(now)
+                deltas.task((before[2], before[3]), (now[2], now[3]))
+        self.session.insert(schema.tasks, new)
+        self.session.replace(schema.tasks, changed)
+        return apps
+
+    def _write_tries(self, fold: RunFold, deltas: Deltas, apps: Mapping[int, tuple[int, int]]) -> None:
+        run = self.run.id
+        values = self._ids(schema.tries, ((run, *try_values(row)) for row in fold.tries.values()))
+        new, changed = [], []
+        for now in values:
+            app_before, app = apps[now[1]]
+            before = self._tries.get((now[1], now[2]))
+            if before is None:
+                new.append(now)
+                deltas.tries(app, None, app, now[_TIMES])
+                continue
+            if before != now:
+                changed.append(now)
+            deltas.tries(app_before, before[_TIMES], app, now[_TIMES])
+        self.session.insert(schema.tries, new)
+        self.session.replace(schema.tries, changed)
+
+    def _write_rows(self, table: Table, rows: Mapping[tuple[Any, ...], Row]) -> None:
+        """Merge rows of a table that is written now and then with what is stored, and write the outcome."""
+        run, rules = self.run.id, RULES[table.name]
+        keys = tuple(column.name for column in table.primary_key.columns)[1:]
+        wanted = self._ids(table, _as_values(table, run, rows))
+        found = self.session.select(table, run, keys, [_key_of(table, values) for values in wanted])
+        stored = {_key_of(table, values): values for values in self._texts(table, found)}
+        merged = {}
+        for key, row in rows.items():
+            had = stored.get(key)
+            merged[key] = row if had is None else merge(row, dict(zip(table.c.keys(), had, strict=True)), rules)
+        before = set(found)
+        after = self._ids(table, _as_values(table, run, merged))
+        self.session.replace(table, [values for values in after if values not in before])
+
+    def _write_run(self, fold: RunFold) -> None:
+        before = self.run.row
+        seen: Row = {"first_seen": fold.first_seen, "last_seen": fold.last_seen} if fold.last_seen else {}
+        news = [seen, *fold.rows.get("runs", {}).values()]
+        row = before
+        for new in news:
+            row = merge(row, new, RULES["runs"])
+        if any(row[column] != before[column] for column in before):
+            self.session.update_run(tuple(row[column.name] for column in schema.runs.columns))
+
+    def _ids(self, table: Table, rows: Iterable[Values]) -> list[Values]:
+        """The rows with ids in the place of texts."""
+        places = [(at, self.names.ids(schema.metadata.tables[name])) for at, name in _name_places(table)]
+        app = table is schema.tasks
+        translated = []
+        for row in rows:
+            values = list(row)
+            for at, ids in places:
+                if values[at] is not None:
+                    values[at] = ids[values[at]]
+            if app and values[2] is None:
+                values[2] = NO_APP
+            translated.append(tuple(values))
+        return translated
+
+    def _texts(self, table: Table, rows: Sequence[Values]) -> Iterator[Values]:
+        """The rows with texts in the place of ids."""
+        app = table is schema.tasks
+        places = []
+        for at, name in _name_places(table):
+            dictionary = schema.metadata.tables[name]
+            used = {row[at] for row in rows} - {None}
+            places.append((at, self.names.texts(dictionary, used - {NO_APP} if app else used)))
+        for row in rows:
+            values = list(row)
+            for at, texts in places:
+                if values[at] is not None:
+                    values[at] = texts.get(values[at])
+            yield tuple(values)
+
+
+@cache
+def _name_places(table: Table) -> tuple[tuple[int, str], ...]:
+    """Where a table's rows hold ids, and of which dictionary."""
+    return tuple((i, OF_COLUMN[c].name) for i, c in enumerate(table.c.keys()) if c in OF_COLUMN)
+
+
+@cache
+def _columns(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A table's key columns without its run, and its other columns; keys come first in every table."""
+    keys = tuple(column.name for column in table.primary_key.columns)[1:]
+    return keys, tuple(c.name for c in table.columns if c.name != "run" and c.name not in keys)
+
+
+def _as_values(table: Table, run: int, rows: Mapping[tuple[Any, ...], Row]) -> list[Values]:
+    rest = _columns(table)[1]
+    return [(run, *key, *(row.get(name) for name in rest)) for key, row in rows.items()]
+
+
+def _key_of(table: Table, values: Values) -> Values:
+    return values[1 : 1 + len(_columns(table)[0])]
+
+
+def _aside_row(run: int, aside: Aside) -> Values:
+    reason = aside.reason[:MAX_REASON].replace("\0", "")
+    return (run, aside.record_id[:MAX_REASON].replace("\0", ""), reason, len(aside.raw), aside.raw[:KEPT_BYTES])

@@ -1,0 +1,178 @@
+"""Writing batches into the store: the only way in.
+
+In: batches as they came from the bus. Out: committed rows, and an account of what was done with every record.
+
+One call is one transaction: decode, read the rows that the records concern, fold the records in, write what changed,
+and change the rollups by new row minus old row. All of it happens while this writer alone holds the runs concerned, so
+any number of writers may run at once. Nothing depends on the order of records, and a record that comes again changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from heliograph.messages import Aside, BadMessage, Batch, Record, decode_records, encode, record_ids
+from heliograph_store.errors import StoreUnavailable
+from heliograph_store.fold import Late, RunFold, Unusable, harmless
+from heliograph_store.names import Names, Translation
+from heliograph_store.runwrite import RunRows, StoredRun, folded_names, stored_runs
+from heliograph_store.session import BadValue, Session, TryAgain, write_session
+from heliograph_store.store import Store
+
+ATTEMPTS: Final = 8
+"""How often a transaction that lost a deadlock is run again before the batches are given back."""
+LARGE: Final = 65_536
+"""A record of more bytes is looked through for texts that must be cut."""
+MAX_RUN: Final = 255
+"""Longest id of a run, in characters; a routing key holds no more either."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteResult:
+    """What became of the records of one `write`."""
+
+    records: int
+    counts: Mapping[str, int]
+    """Records by kind, those that were written before included."""
+    aside: tuple[Aside, ...]
+    """Records that no row could be made of; they stand in the table `aside` too. Late samples are among them."""
+    late: int
+    """Samples from before their run's horizon."""
+    samples: int
+    """Samples that were new."""
+
+
+@dataclass
+class _Incoming:
+    """Decoded batches of one run."""
+
+    run: str
+    records: list[Record] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    broken: list[Aside] = field(default_factory=list)
+
+
+@dataclass
+class _Account:
+    aside: list[Aside] = field(default_factory=list)
+    late: int = 0
+    samples: int = 0
+
+
+class Writer:
+    """Writes batches. Not thread-safe: one writer a thread; any number of writers in any number of processes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._names = Names()
+        self._origins: dict[int, dict[str, int]] = {}
+
+    def write(self, batches: Sequence[Batch]) -> WriteResult:
+        """Return only after everything in these batches is committed.
+
+        Raises StoreUnavailable (nothing was written: try again later) or BadMessage (nothing was written, and one
+        of the batches never can be: write them one by one to learn which, and reject that one).
+        """
+        incoming = _incoming(batches)
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._transaction(incoming)
+            except TryAgain:
+                time.sleep(0.01 * 2**attempt)
+            except BadValue:
+                if any(run.records for run in incoming):
+                    _make_harmless(incoming)
+                try:
+                    return self._transaction(incoming)
+                except BadValue as error:
+                    raise BadMessage(f"the database cannot hold these values: {error}") from error
+                except TryAgain:
+                    continue
+        raise StoreUnavailable(f"{self._store.name}: {ATTEMPTS} deadlocks in a row")
+
+    def _transaction(self, incoming: Sequence[_Incoming]) -> WriteResult:
+        account = _Account()
+        origins: dict[int, dict[str, int]] = {}
+        with write_session(self._store) as session:
+            translation = Translation(self._names, session)
+            session.lock([part.run for part in incoming])
+            stored = stored_runs(session, [part.run for part in incoming])
+            folded = []
+            for part in incoming:
+                run = stored[part.run]
+                origins[run.id] = self._run_origins(session, run.id, part.records)
+                rows = RunRows(session=session, names=translation, run=run)
+                fold = rows.prepare(part.records, origins[run.id])
+                asides = _fold(fold, part, account)
+                folded.append((rows, fold, asides))
+            # All names of all runs at once and sorted: two writers can only wait for each other, never deadlock.
+            for table, texts in folded_names([fold for _, fold, _ in folded]):
+                translation.provide(table, texts)
+            for rows, fold, asides in folded:
+                account.samples += rows.write(fold, asides)
+        translation.remember()
+        self._remember_origins(origins)
+        counts = Counter(type(record) for part in incoming for record in part.records)
+        return WriteResult(
+            records=sum(len(part.records) + len(part.broken) for part in incoming),
+            counts={str(kind.__struct_config__.tag): n for kind, n in counts.items()},
+            aside=tuple(account.aside),
+            late=account.late,
+            samples=account.samples,
+        )
+
+    def _run_origins(self, session: Session, run: int, records: Sequence[Record]) -> dict[str, int]:
+        """Index of every origin in these records; new ones get the next indexes."""
+        wanted = {origin for record in records if (origin := getattr(record, "origin", None)) is not None}
+        known = self._origins.get(run, {})
+        if wanted <= known.keys():
+            return known
+        return RunRows.origins(session, run, wanted)
+
+    def _remember_origins(self, origins: Mapping[int, dict[str, int]]) -> None:
+        if len(self._origins) > 1000:  # runs come and go while a writer stays
+            self._origins.clear()
+        self._origins.update(origins)
+
+
+def _incoming(batches: Sequence[Batch]) -> list[_Incoming]:
+    """Batches decoded and grouped by run."""
+    runs: dict[str, _Incoming] = {}
+    for batch in batches:
+        if len(batch.run) > MAX_RUN or "\0" in batch.run:
+            raise BadMessage(f"batch of a run whose id is longer than {MAX_RUN} characters or holds a NUL")
+        part = runs.setdefault(batch.run, _Incoming(batch.run))
+        good, broken = decode_records(batch)
+        if any(len(memoryview(raw)) > LARGE for raw in batch.records):
+            good = [harmless(record) for record in good]
+        part.records += good
+        part.broken += broken
+        bad = {aside.record_id for aside in broken}
+        part.ids += [i for i in record_ids(batch) if i not in bad] if bad else record_ids(batch)
+    return [runs[run] for run in sorted(runs)]
+
+
+def _make_harmless(incoming: Sequence[_Incoming]) -> None:
+    for part in incoming:
+        part.records = [harmless(record) for record in part.records]
+
+
+def _fold(fold: RunFold, part: _Incoming, account: _Account) -> list[Aside]:
+    """Fold all records of a run in; returns those that could not be."""
+    asides = list(part.broken)
+    for index, record in enumerate(part.records):
+        try:
+            fold.add(record)
+        except Unusable as error:
+            account.late += isinstance(error, Late)
+            asides.append(Aside(raw=encode(record), reason=str(error), record_id=part.ids[index]))
+    account.aside += asides
+    return asides
+
+
+__all__ = ["StoredRun", "WriteResult", "Writer"]
