@@ -10,7 +10,7 @@ import msgspec
 
 from heliograph.bus import BusUnavailable, Delivery
 from heliograph.messages import BadMessage, Batch, RunHeartbeat, Source, encode
-from heliograph_store import StoreUnavailable
+from heliograph_store.errors import StoreUnavailable
 
 
 def body(run: str = "r", *, offsets: Sequence[int] = (0,), at: int = 1_000_000, host: str = "h") -> bytes:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from urllib.parse import quote
 
-import heliograph_store
 from heliograph.messages import Batch
+from heliograph_store.errors import NeedsMigration, StoreUnavailable
+from heliograph_store.store import connect
 from heliograph_store.write import Writer, WriteResult
 from heliograph_writer.metrics import WriterMetrics
 from heliograph_writer.pipeline import backoff
@@ -29,7 +30,7 @@ class StoreWriter:
     """Writes batches; opens the store anew after it was away, so that a restarted server is found again."""
 
     def __init__(self, url: str) -> None:
-        self._store = heliograph_store.connect(url)
+        self._store = connect(url)
         self._writer = Writer(self._store)
 
     def write(self, batches: Sequence[Batch], /) -> WriteResult:
@@ -86,9 +87,9 @@ def wait_until_usable(url: str, stop: Stop, metrics: WriterMetrics) -> None:
     attempt = 0
     while not stop.asked:
         try:
-            with closing(heliograph_store.connect(url)) as store:
+            with closing(connect(url)) as store:
                 check(store)
-        except (heliograph_store.StoreUnavailable, heliograph_store.NeedsMigration) as error:
+        except (StoreUnavailable, NeedsMigration) as error:
             delay = backoff(attempt, first=0.2, last=5.0)
             log.warning("the database cannot be used yet, next try in %.1f s: %s", delay, error)
             attempt += 1

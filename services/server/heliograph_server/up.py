@@ -123,7 +123,7 @@ def with_defaults(settings: Settings) -> Settings:
 
 def roles_of(settings: Settings) -> list[Role]:
     """Sinks first: the writer before whoever brings it work."""
-    base = [sys.executable, "-m", "heliograph.cli"]
+    base = [sys.executable, "-m", "heliograph_server"]
     writer = [*base, "writer"]
     hub = [*base, "hub", "--host", settings.hub_host, "--port", str(settings.hub_port)]
     hub += ["--address-file", str(settings.data / "address.json")]

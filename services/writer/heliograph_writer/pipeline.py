@@ -107,4 +107,5 @@ def next_limit(*, limit: int, took: float, target: float, was_full: bool, most: 
 
 def backoff(attempt: int, *, first: float, last: float) -> float:
     """Seconds before retry number `attempt` (from 0): doubling, capped, and spread so that writers do not march."""
-    return min(last, first * 2 ** min(attempt, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
+    doubled: float = first * 2.0 ** min(attempt, 30)
+    return min(last, doubled) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from heliograph.bus import Consumer, Delivery
 from heliograph.messages import Batch
-from heliograph_store import StoreUnavailable
+from heliograph_store.errors import StoreUnavailable
 
 __all__ = ["Settler", "StoreUnavailable", "StoreWriter", "Written"]
 
