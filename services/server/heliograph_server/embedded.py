@@ -89,6 +89,7 @@ def run(config: EmbeddedConfig) -> int:
     lock = WriterLock(config.placement.published)
     watch = Watch(config)
     sock = listen("127.0.0.1", 0)
+    url = url_of(sock)
     hub: HubThread | None = None
     try:
         held = lock.acquire()
@@ -105,10 +106,10 @@ def run(config: EmbeddedConfig) -> int:
                 _prepare(config, lock, sock)
                 hub = hub or _start_hub(config, sock)
         if held:
-            _write(config, watch, stop)
+            _write(config, watch, stop, hub)
         return 0
     finally:
-        _forget_address(config, sock)
+        _forget_address(config, url)
         if hub is not None:
             hub.stop()
         else:
@@ -160,9 +161,10 @@ def _stand_by(config: EmbeddedConfig, lock: WriterLock, watch: Watch, stop: Stop
         consumer.close()
 
 
-def _write(config: EmbeddedConfig, watch: Watch, stop: Stop) -> None:
+def _write(config: EmbeddedConfig, watch: Watch, stop: Stop, hub: HubThread | None) -> None:
     placement = config.placement
     metrics = WriterMetrics()
+    settler = placement.settler()
 
     def finished(tick: Tick) -> bool:
         if watch.may_leave(quiet=tick.quiet, waiting=tick.waiting):
@@ -181,9 +183,12 @@ def _write(config: EmbeddedConfig, watch: Watch, stop: Stop) -> None:
             writer=writer,
             metrics=metrics,
             stop=stop,
-            settler=placement.settler(),
+            settler=settler,
             finished=finished,
         ).run()
+        if hub is not None:
+            hub.stop()  # readers first: whoever closes a SQLite file last tidies its log away, and only a writer can
+    placement.leave()
     log.info("done", extra={"run": config.run})
 
 
@@ -202,11 +207,11 @@ def _tell_address(config: EmbeddedConfig, sock: socket.socket) -> None:
         log.warning("cannot write %s: %s", path, error)
 
 
-def _forget_address(config: EmbeddedConfig, sock: socket.socket) -> None:
+def _forget_address(config: EmbeddedConfig, url: str) -> None:
     """Remove the address, unless it is somebody else's by now."""
     path = address_file(config.run_dir)
     try:
-        if json.loads(path.read_bytes()).get("api") == url_of(sock):
+        if json.loads(path.read_bytes()).get("api") == url:
             path.unlink()
     except (OSError, ValueError):
         pass

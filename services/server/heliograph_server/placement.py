@@ -12,7 +12,7 @@ from pathlib import Path
 
 from heliograph_server.errors import SetupError
 from heliograph_server.mounts import network_type
-from heliograph_server.snapshot import AckAfterPublish, fetch, publish
+from heliograph_server.snapshot import AckAfterPublish, fetch, publish, remove
 from heliograph_writer.loop import AckNow
 from heliograph_writer.ports import Settler
 
@@ -48,6 +48,11 @@ class Placement:
         self.live.parent.mkdir(parents=True, exist_ok=True)
         if self.apart:
             fetch(self.published, self.live)
+
+    def leave(self) -> None:
+        """Remove the live file: all that was acknowledged is in the published one, and the spool has the rest."""
+        if self.apart and self.published.exists():
+            remove(self.live)
 
     def settler(self) -> Settler:
         return AckAfterPublish(lambda: publish(self.live, self.published)) if self.apart else AckNow()

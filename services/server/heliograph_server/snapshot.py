@@ -29,10 +29,15 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 def fetch(published: Path, live: Path) -> None:
     """Begin from what was published; a live file that somebody left here may miss what others wrote since."""
     live.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for suffix in ("", *_SIDE_FILES):
-        Path(f"{live}{suffix}").unlink(missing_ok=True)
+    remove(live)
     if published.exists():
         shutil.copyfile(published, live)
+
+
+def remove(database: Path) -> None:
+    """Delete a SQLite file with what belongs to it."""
+    for suffix in ("", *_SIDE_FILES):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
 
 
 def publish(live: Path, published: Path) -> None:
