@@ -78,6 +78,8 @@ class Publisher(Protocol):
 
         Raises BusUnavailable or BusFull when it may or may not have taken some of them: publish all of them again
         later (the store drops duplicates). Raises BadMessage when a batch can never be taken (too large).
+        Errors do not say which batch they mean: keep classes apart, and publish one by one after a BadMessage.
+        No batches at all asks amqp and spool whether they can be reached.
         """
 
     def close(self) -> None: ...

@@ -58,6 +58,8 @@ class SpoolPublisher:
             if len(batch.body) > MAX_BODY:
                 raise BadMessage(f"batch of {len(batch.body)} bytes; the bus takes up to {MAX_BODY}")
         with away(self._spool):
+            if not batches:
+                self._spool.prepare()
             for some in _files(batches):
                 self._spool.put(self._sender, some)
 

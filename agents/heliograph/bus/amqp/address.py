@@ -1,0 +1,82 @@
+"""Where a broker is and who we are there.
+
+In: an `amqp://` or `amqps://` URL. Out: a checked address that never shows its password.
+
+    amqps://user:password@host:5671/vhost?cafile=/path/ca.pem&certfile=…&keyfile=…
+
+The vhost and the user information are percent-encoded (`%2F` is the vhost '/', also the default).
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from heliograph.bus import BadUrl, hidden
+
+_OPTIONS = {"cafile", "certfile", "keyfile"}
+_EXAMPLE = "write amqp://user:password@host:5672/vhost or amqps://…?cafile=/path/ca.pem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A broker's address. Its text names host, user and vhost and never the password."""
+
+    host: str
+    port: int
+    vhost: str
+    user: str
+    password: str = field(repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Raises BadUrl that says what is wrong."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise BadUrl(f"an AMQP URL with a bad host or port ({_safe(error)}); {_EXAMPLE}") from None
+        secure = parts.scheme.lower() == "amqps"
+        if not parts.hostname:
+            raise BadUrl(f"{hidden(url)!r} names no host; {_EXAMPLE}")
+        if "/" in parts.path[1:]:
+            raise BadUrl(f"{hidden(url)!r}: a vhost with a slash is written with %2F; {_EXAMPLE}")
+        return cls(
+            host=parts.hostname,
+            port=port or (5671 if secure else 5672),
+            vhost=unquote(parts.path[1:]) or "/",
+            user=unquote(parts.username or "guest"),
+            password=unquote(parts.password or "guest"),
+            tls=_tls(parts, secure=secure),
+        )
+
+    def __str__(self) -> str:
+        return f"RabbitMQ at {self.host}:{self.port}, vhost {self.vhost!r}, user {self.user!r}"
+
+
+def _safe(error: ValueError) -> str:
+    # urllib quotes the part that it could not read, and a password with a slash in it is read as a port.
+    return "the port is not a number" if "port" in str(error).lower() else "the host cannot be read"
+
+
+def _tls(parts: SplitResult, *, secure: bool) -> ssl.SSLContext | None:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise BadUrl(f"an AMQP URL takes {', '.join(sorted(_OPTIONS))}, not {', '.join(unknown)}")
+    if not secure:
+        if options:
+            raise BadUrl(f"{', '.join(sorted(options))} in an amqp:// URL has no use; write amqps:// for TLS")
+        return None
+    for name, file in options.items():
+        if not Path(file).is_file():
+            raise BadUrl(f"{name} {file!r} of the AMQP URL is not a file")
+    try:
+        context = ssl.create_default_context(cafile=options.get("cafile"))
+        if "certfile" in options:
+            context.load_cert_chain(options["certfile"], options.get("keyfile"))
+    except (OSError, ssl.SSLError) as error:
+        raise BadUrl(f"the TLS files of the AMQP URL cannot be used: {error}") from error
+    return context
