@@ -157,7 +157,8 @@ def change(task: TaskRow, row: TryRow, record: TaskState, fail_cost: float | Non
     if record.launched is not None:
         row.launched_at = smaller(row.launched_at, record.launched)
     if record.returned is not None:
-        row.returned_at = larger(row.returned_at, record.returned)
+        # A try that joins others is back long before its task is, and both are told as `returned`.
+        row.returned_at = smaller(row.returned_at, record.returned)
         task.returned = larger(task.returned, record.returned)
     if record.invoked is not None:
         task.invoked = smaller(task.invoked, record.invoked)
