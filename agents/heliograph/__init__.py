@@ -1,3 +1,20 @@
 """Heliograph: see what a workflow is doing. This package is what runs beside the workflow."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heliograph.plain import Run, monitored, run, task
+
 __version__ = "0.1.0"
+__all__ = ["Run", "monitored", "run", "task"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when used: every task process imports this package, and few of them need the plain-Python part.
+    if name in __all__:
+        from heliograph import plain
+
+        return getattr(plain, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

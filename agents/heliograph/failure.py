@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from heliograph.payload import clip
+
 MESSAGE_LIMIT = 4096
 TRACEBACK_LIMIT = 16384
 _RAW_LIMIT = 1 << 18
@@ -49,7 +51,7 @@ def describe(outcome: Any) -> Failure:
         return Failure(exc_type=_type_name(type(outcome)))
     return Failure(
         exc_type=_type_name(type(error)),
-        exc_message=_guarded(lambda: clean(_cut(str(error), _RAW_LIMIT), MESSAGE_LIMIT)),
+        exc_message=_guarded(lambda: clean(str(error), MESSAGE_LIMIT)),
         exc_place=_guarded(lambda: _place(trace)),
         traceback=_guarded(lambda: clean(_formatted(error, trace), TRACEBACK_LIMIT)),
         exit=_guarded_exit(error),
@@ -57,14 +59,13 @@ def describe(outcome: Any) -> Failure:
 
 
 def clean(text: str, limit: int) -> str:
-    """The text without what the patterns match, at most `limit` characters, cut in the middle (an end of a traceback
-    tells more than its middle), encodable as UTF-8."""
-    text = _cut(text, _RAW_LIMIT)
+    """The text without what the patterns match, at most `limit` characters, encodable as UTF-8."""
+    text = _clipped(text, _RAW_LIMIT)
     for pattern in _patterns(os.environ.get("HELIOGRAPH_REDACT", "")):
         if pattern is None:
             return _WITHHELD
         text = pattern.sub(_REDACTED, text)
-    return _cut(text, limit).encode("utf-8", "replace").decode("utf-8")
+    return _clipped(text, limit)
 
 
 def redact(text: str | None, limit: int = MESSAGE_LIMIT) -> str | None:
@@ -138,9 +139,5 @@ def _guarded_exit(error: BaseException) -> int | None:
         return None
 
 
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    mark = f"\n[… {len(text) - limit} characters left out …]\n"
-    head = (limit - len(mark)) // 4
-    return text[:head] + mark + text[len(text) - (limit - len(mark) - head) :]
+def _clipped(text: str, limit: int) -> str:
+    return clip(text, limit) or ""

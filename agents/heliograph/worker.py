@@ -101,7 +101,7 @@ def began(journal: Appends, try_: Try) -> Began:
     try:
         return _began(journal, try_)
     except Exception as error:
-        _failed(error)
+        note_failure(error)
         return Began(try_, 0, os.getpid(), time.monotonic_ns() // 1000, None, reset=False, shared=True)
 
 
@@ -114,7 +114,7 @@ def ended(journal: Appends, began: Began, outcome: object, *, returned: bool = F
     try:
         _ended(journal, began, outcome, returned=returned)
     except Exception as error:
-        _failed(error)
+        note_failure(error)
 
 
 def node_seen(journal: Appends, executor: str | None) -> None:
@@ -126,7 +126,7 @@ def node_seen(journal: Appends, executor: str | None) -> None:
             here.told.add(key)
             journal.append(_node(here, executor or ""))
     except Exception as error:
-        _failed(error)
+        note_failure(error)
 
 
 def _began(journal: Appends, try_: Try) -> Began:
@@ -274,8 +274,8 @@ def _node(here: _Process, executor: str) -> NodeSeen:
         at=time.time_ns() // 1000,
         mono=time.monotonic_ns() // 1000,
         host=here.host,
-        # Outside a pool of workers the process is the pool.
-        pool=here.pool or f"{here.host}/{here.pid}",
+        # Outside a pool of workers the process is one, for each executor that uses it.
+        pool=here.pool or f"{here.host}/{here.pid}/{executor}",
         executor=executor,
         block=here.block,
         workers=int(count) if count.isdecimal() else None,
@@ -294,8 +294,9 @@ def _memory_total() -> int | None:
         return None
 
 
-def _failed(error: Exception) -> None:
+def note_failure(error: Exception) -> None:
+    """Count an error of ours, and say the first one of this process."""
     global failures  # noqa: PLW0603 (a count for the process)
     failures += 1
     if failures == 1:
-        _log.warning("Heliograph could not record a try in this process, the task itself goes on: %r", error)
+        _log.warning("Heliograph could not record something in this process; the program goes on: %r", error)
