@@ -16,16 +16,19 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from heliograph import __version__
-from heliograph.bus import Publisher, open_publisher
-from heliograph_hub import errors, handshake, health, intake
+from heliograph.bus import Publisher, open_consumer, open_publisher
+from heliograph_hub import errors, handshake, health, intake, pages, rest, scrape
 from heliograph_hub.bodies import Budget
 from heliograph_hub.config import HubConfig
 from heliograph_hub.guard import Guard
+from heliograph_hub.lag import Lag, Waiting
 from heliograph_hub.meters import Meters
 from heliograph_hub.parts import Parts, StoreHolder
 from heliograph_hub.publishing import PublisherPool
 from heliograph_hub.tokens import Signer, secret_from_file
+from heliograph_hub.workload import Workload
 from heliograph_store.migrate import check
+from heliograph_store.read.pipeline import newest
 from heliograph_store.store import Store, connect
 
 log = logging.getLogger("heliograph.hub")
@@ -50,7 +53,7 @@ def create_app(config: HubConfig) -> FastAPI:
     )
     app.state.parts = parts
     errors.install(app)
-    for module in (handshake, intake, health):
+    for module in (pages, rest, handshake, intake, health, scrape):
         app.include_router(module.router)
     app.add_middleware(Guard, config=config, meters=parts.meters)
     return app
@@ -66,13 +69,19 @@ def _parts(config: HubConfig) -> Parts:
     budget = Budget(config.max_in_flight)
     meters = Meters()
     meters.watch(waiting=lambda: pool.waiting, held=lambda: budget.used)
+    store = StoreHolder(lambda: _open_store(config.database_url))
+    waiting = Waiting(lambda: open_consumer(config.bus_url, name=f"{name}-depth"))
+    lag = Lag(waiting=waiting, newest=lambda: newest(store.get()))
     return Parts(
         config=config,
         signer=Signer(_secret(config)),
         pool=pool,
         budget=budget,
-        store=StoreHolder(lambda: _open_store(config.database_url)),
+        store=store,
         meters=meters,
+        waiting=waiting,
+        lag=lag,
+        workload=Workload(meters.registry, store=store.get, lag=lag.micros, label_values=config.label_values),
     )
 
 
@@ -104,4 +113,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await anyio.to_thread.run_sync(parts.pool.stop)
+        parts.waiting.close()
         parts.store.close()

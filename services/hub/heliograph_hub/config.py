@@ -10,6 +10,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heliograph.bus import MAX_BODY
+
 DEFAULT_PORT = 55055
 MIN_TOKEN = 16
 """Shortest token or secret that is accepted on an address others can reach, in characters."""
@@ -58,7 +60,8 @@ class HubConfig:
     """Serve without TLS on an address others can reach: only behind a proxy that ends TLS, or on a trusted network."""
     metrics_open: bool = False
     """Serve /metrics without a token (the network in front of it decides who may scrape)."""
-    max_body: int = 8 << 20
+    max_body: int = MAX_BODY
+    """What every bus takes: smaller would refuse batches that an agent may send by the broker."""
     max_in_flight: int = 64 << 20
     """Bytes of intake bodies held in memory at once, over all requests."""
     publishers: int = 2

@@ -14,9 +14,11 @@ from fastapi import Request
 
 from heliograph_hub.bodies import Budget
 from heliograph_hub.config import HubConfig
+from heliograph_hub.lag import Lag, Waiting
 from heliograph_hub.meters import Meters
 from heliograph_hub.publishing import PublisherPool
 from heliograph_hub.tokens import Signer
+from heliograph_hub.workload import Workload
 from heliograph_store.store import Store
 
 
@@ -51,6 +53,9 @@ class Parts:
     budget: Budget
     store: StoreHolder
     meters: Meters
+    waiting: Waiting
+    lag: Lag
+    workload: Workload
 
 
 def parts_of(request: Request) -> Parts:

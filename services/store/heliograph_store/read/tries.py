@@ -67,6 +67,15 @@ def tries_of(store: Store, run_id: int, task: int) -> list[Try]:
     return [_try(row) for row in fetch(store, query)]
 
 
+def try_page(store: Store, run_id: int, *, after: tuple[int, int] | None = None, limit: int = 100) -> list[Try]:
+    """Tries of a run by task; `after` is (task, try_) of the last one read. By the primary key of `tries`."""
+    key = (tries.c.task, tries.c.try_)
+    query = _query().where(tries.c.run == run_id).order_by(*key).limit(page_size(limit))
+    if after is not None:
+        query = query.where(beyond(key, after))
+    return [_try(row) for row in fetch(store, query)]
+
+
 def failed_tries(
     store: Store,
     run_id: int,

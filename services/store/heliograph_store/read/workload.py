@@ -1,0 +1,168 @@
+"""What a metrics page needs: totals over runs, and the tries that finished in a span of time, in bounded steps.
+
+In: a `Store`, and for tries a run, a range of task keys and a span of time. Out: frozen values, times in microseconds
+UTC. `metrics` answers the same for whole runs; this is for who scrapes every few seconds and must not walk a run of a
+million tasks each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import case, func, or_, select
+
+from heliograph.messages import FINAL, State
+from heliograph_store.read.liveness import GOOD_EXITS
+from heliograph_store.read.query import fetch, state_name
+from heliograph_store.schema import agents, apps, names, run_states, runs, tasks, tries
+from heliograph_store.store import Store
+
+MAX_RUNS: Final = 10_000
+_ENDS: Final = (*FINAL, State.FAIL_RETRYABLE)
+_END_RANKS: Final = sorted(state.rank for state in _ENDS)
+_ENDED_AT = func.coalesce(*(tries.c[state.value] for state in sorted(_ENDS, key=lambda s: s.rank)))
+_LAUNCHED = func.coalesce(tries.c.launched_at, tries.c.launched)
+_BEGAN = func.coalesce(tries.c.began, tries.c.running)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSigns:
+    """A run without an end, with what `liveness` wants to know."""
+
+    id: int
+    ended: int | None
+    failed: int | None
+    exit: str | None
+    first_seen: int | None
+    last_seen: int | None
+    lease_until: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRuns:
+    """How many runs ended well and how many did not."""
+
+    completed: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateCount:
+    """Tasks of an app in a state, over several runs; None is 'not known yet'."""
+
+    app: str | None
+    state: str | None
+    tasks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedTry:
+    """A try that reached its last state; durations None when not known, `waited` negative when two clocks differ."""
+
+    app: str | None
+    executor: str | None
+    state: str | None
+    waited: int | None
+    ran: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveTries:
+    """Tries that have not ended, by executor and state."""
+
+    executor: str | None
+    state: str | None
+    tries: int
+
+
+def open_runs(store: Store) -> list[RunSigns]:
+    """Runs without an end, the newest `MAX_RUNS`; scans `runs`, the one table with a row a run."""
+    columns = ("id", "ended", "failed", "exit", "first_seen", "last_seen", "lease_until")
+    query = select(*(runs.c[name] for name in columns)).where(runs.c.ended.is_(None))
+    return [RunSigns(**row) for row in fetch(store, query.order_by(runs.c.id.desc()).limit(MAX_RUNS))]
+
+
+def ended_runs(store: Store) -> EndedRuns:
+    """Counts of ended runs, by the rule of `liveness`; scans `runs`."""
+    wrong = or_(runs.c.failed > 0, runs.c.exit.not_in(GOOD_EXITS))
+    failed = func.coalesce(func.sum(case((wrong, 1), else_=0)), 0)
+    query = select(func.count().label("ended"), failed.label("failed")).where(runs.c.ended.is_not(None))
+    row = fetch(store, query)[0]
+    return EndedRuns(completed=row["ended"] - int(row["failed"]), failed=int(row["failed"]))
+
+
+def runs_seen_since(store: Store, since: int) -> list[int]:
+    """Ids of the runs that something was heard of since then, the newest `MAX_RUNS`; scans `runs`."""
+    query = select(runs.c.id).where(runs.c.last_seen >= since).order_by(runs.c.id.desc()).limit(MAX_RUNS)
+    return [row["id"] for row in fetch(store, query)]
+
+
+def state_counts(store: Store, run_ids: Sequence[int]) -> list[StateCount]:
+    """Tasks by app and state over these runs (at most 500), from the rollup `run_states`."""
+    c = run_states.c
+    count = func.sum(c.tasks).label("tasks")
+    query = (
+        select(apps.c.name.label("app"), c.state, count)
+        .select_from(run_states.outerjoin(apps, apps.c.id == c.app))
+        .where(c.run.in_(run_ids[:500]), c.tasks > 0)
+        .group_by(apps.c.name, c.state)
+    )
+    return [StateCount(app=r["app"], state=state_name(r["state"]), tasks=int(r["tasks"])) for r in fetch(store, query)]
+
+
+def next_task(store: Store, run_id: int, at_least: int) -> int | None:
+    """The first task key of the run from here on that has a try; by the primary key of `tries`."""
+    query = select(func.min(tries.c.task).label("task")).where(tries.c.run == run_id, tries.c.task >= at_least)
+    found: int | None = fetch(store, query)[0]["task"]
+    return found
+
+
+def finished_tries(store: Store, run_id: int, *, first: int, last: int, since: int, until: int) -> list[FinishedTry]:
+    """Tries of the tasks `first` to `last` that ended after `since` and not after `until`.
+
+    Reads that range of the primary key of `tries`.
+    """
+    t = tries.c
+    query = (
+        select(
+            apps.c.name.label("app"),
+            names.c.name.label("executor"),
+            t.state,
+            (_BEGAN - _LAUNCHED).label("waited"),
+            func.coalesce(t.elapsed, t.ended - t.began, t.running_ended - t.running, _ENDED_AT - _BEGAN).label("ran"),
+        )
+        .select_from(
+            tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task))
+            .outerjoin(apps, apps.c.id == tasks.c.app)
+            .outerjoin(names, names.c.id == func.coalesce(t.executor, tasks.c.executor))
+        )
+        .where(t.run == run_id, t.task >= first, t.task <= last, t.state.in_(_END_RANKS))
+        .where(since < _ENDED_AT, until >= _ENDED_AT)
+    )
+    return [FinishedTry(**{**row, "state": state_name(row["state"])}) for row in fetch(store, query)]
+
+
+def active_tries(store: Store, run_id: int, *, first: int, last: int) -> list[ActiveTries]:
+    """Tries of the tasks `first` to `last` that have not ended; reads that range of the primary key of `tries`."""
+    t = tries.c
+    query = (
+        select(names.c.name.label("executor"), t.state, func.count().label("tries"))
+        .select_from(tries.outerjoin(names, names.c.id == t.executor))
+        .where(t.run == run_id, t.task >= first, t.task <= last, t.state.not_in(_END_RANKS))
+        .group_by(names.c.name, t.state)
+    )
+    return [
+        ActiveTries(executor=row["executor"], state=state_name(row["state"]), tries=row["tries"])
+        for row in fetch(store, query)
+    ]
+
+
+def agents_seen(store: Store, since: int) -> int:
+    """Agents heard of since then that have not ended, each once however many runs it serves; scans `agents`."""
+    a = agents.c
+    query = select(func.count(a.agent.distinct()).label("n")).where(
+        a.last_seen >= since, func.coalesce(a.ended, 0) == 0
+    )
+    return int(fetch(store, query)[0]["n"])
