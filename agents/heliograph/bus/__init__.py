@@ -57,14 +57,14 @@ class Outgoing:
 
     run: str
     cls: Class
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One received batch. `token` is the carrier's own handle for ack and reject; `route` is '<class>.<run>'."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     token: object = field(repr=False)
     route: str = ""
     redelivered: bool = False

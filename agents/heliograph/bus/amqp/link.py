@@ -331,6 +331,10 @@ def _words(cause: BaseException, code: int | None) -> str:
         text = "refused, user or password is wrong"
     elif isinstance(cause, exceptions.ProbableAccessDeniedError):
         text = "refused, there is no such vhost or this user may not use it"
+    elif isinstance(cause, exceptions.ConnectionOpenAborted):
+        text = "no answer in time"
+    elif isinstance(cause, exceptions.StreamLostError):
+        text = "the connection was lost"
     elif isinstance(cause, ssl.SSLError):
         text = f"TLS failed ({getattr(cause, 'verify_message', None) or cause.reason or cause})"
     elif isinstance(cause, socket.gaierror):
