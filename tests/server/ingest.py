@@ -113,7 +113,7 @@ class Counting:
 
 
 class Generator(threading.Thread):
-    """Publishes until the bus has confirmed everything, whatever happens to the bus; only then is a fact in the ledger."""
+    """Publishes until the bus has confirmed everything, whatever happens to it; only then is a fact in the ledger."""
 
     def __init__(self, bus: str, *, run: str, tasks: int, count: Callable[[], int], ahead: int = 6000) -> None:
         super().__init__(name="generator", daemon=True)
@@ -208,7 +208,7 @@ def ingest(
     total: int,
     patience: float,
 ) -> list[str]:
-    """Let everything happen, and wait until the store has as many facts as were generated. Returns the log of strikes."""
+    """Let everything happen, and wait until the store has as many facts as were generated; returns what struck."""
     told: list[str] = []
     waiting = sorted(plan, key=lambda m: m.at)
     end = time.monotonic() + patience

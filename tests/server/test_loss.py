@@ -13,6 +13,8 @@ from sqlalchemy import text
 
 from heliograph_store.migrate import migrate
 from heliograph_store.store import connect
+from tests.fixtures.broker import Broker
+from tests.fixtures.postgres import PostgresServer
 from tests.server.ingest import Counting, Generator, Misfortune, WriterProcess, ingest, stored
 
 TASKS = 10_400
@@ -60,3 +62,23 @@ def test_spool_and_sqlite_while_the_writer_is_killed_ten_times(tmp_path: Path) -
     lose(tmp_path, f"spool:{tmp_path}/spool", f"sqlite:///{database}")
     left = [name for _, _, names in os.walk(tmp_path / "spool") for name in names if name != "lock"]
     assert left == [], "what was written is gone from the spool"
+
+
+@pytest.mark.slow
+def test_rabbitmq_and_postgresql_while_all_of_them_are_killed(
+    tmp_path: Path, broker: Broker, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    def restart_postgres() -> None:
+        postgres_server.kill()
+        postgres_server.start()
+
+    def others() -> list[Misfortune]:
+        return [
+            Misfortune(at=0.3, name="RabbitMQ killed and restarted", strike=broker.restart),
+            Misfortune(at=0.5, name="PostgreSQL killed and restarted", strike=restart_postgres),
+            Misfortune(at=0.7, name="RabbitMQ killed and restarted", strike=broker.restart),
+        ]
+
+    generator, told = lose(tmp_path, broker.new_url(), postgres_url, others)
+    assert generator.refused > 0, "the generator noticed nothing of the broker's death"
+    assert len(told) == KILLS + 3

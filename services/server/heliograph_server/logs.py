@@ -40,7 +40,9 @@ def setup(*, form: str = "text", level: str = "info") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if form == "json" else Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("pika", "uvicorn.access", "alembic", "sqlalchemy", "httpx", "httpcore"):
+    # The carriers tell what pika found in one line of their own; pika takes ten for a refused connection.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    for noisy in ("uvicorn.access", "alembic", "sqlalchemy", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
