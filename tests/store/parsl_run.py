@@ -1,6 +1,6 @@
 """A small real workflow with Parsl's own monitoring: what the views and the import are measured against.
 
-In: a folder. Out: the `monitoring.db` that Parsl wrote there. Run as a program it is the workflow itself, because Parsl's
+In: a folder. Out: the `monitoring.db` that Parsl wrote there. Run as a program it is the workflow itself, as Parsl's
 kernel and its helper processes want a process of their own.
 """
 
@@ -31,13 +31,13 @@ def _recorded(folder: Path) -> Path:
     return folder / "runinfo" / "monitoring.db"
 
 
-def _workflow(folder: Path) -> None:  # noqa: C901
-    import parsl  # noqa: PLC0415
-    from parsl import bash_app, join_app, python_app  # noqa: PLC0415
-    from parsl.config import Config  # noqa: PLC0415
-    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor  # noqa: PLC0415
-    from parsl.monitoring import MonitoringHub  # noqa: PLC0415
-    from parsl.providers import LocalProvider  # noqa: PLC0415
+def _workflow(folder: Path) -> None:
+    import parsl
+    from parsl import bash_app, join_app, python_app
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+    from parsl.monitoring import MonitoringHub
+    from parsl.providers import LocalProvider
 
     @python_app
     def double(x):
@@ -45,7 +45,7 @@ def _workflow(folder: Path) -> None:  # noqa: C901
 
     @python_app(executors=["htex"])
     def busy(seconds):
-        import time  # noqa: PLC0415
+        import time
 
         held = bytearray(20_000_000)
         began = time.monotonic()
@@ -59,7 +59,7 @@ def _workflow(folder: Path) -> None:  # noqa: C901
 
     @python_app
     def flaky(flag):
-        import pathlib  # noqa: PLC0415
+        import pathlib
 
         if not pathlib.Path(flag).exists():
             pathlib.Path(flag).touch()

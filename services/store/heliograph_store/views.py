@@ -191,7 +191,7 @@ def _resource(d: _Dialect) -> str:
         "task_id": "m.task",
         "run_id": "r.run",
         "timestamp": d.time.format("m.at"),
-        "resource_monitoring_interval": _real("COALESCE(m.interval, r.sample_interval)"),
+        "resource_monitoring_interval": _real("COALESCE(NULLIF(m.interval, 0), r.sample_interval)"),
         "psutil_process_pid": "CAST(m.pid AS INTEGER)",
         "psutil_process_memory_percent": "m.memory_percent",
         "psutil_process_children_count": _real("m.children"),
