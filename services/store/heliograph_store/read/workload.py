@@ -1,8 +1,7 @@
 """What a metrics page needs: totals over runs, and the tries that finished in a span of time, in bounded steps.
 
 In: a `Store`, and for tries a run, a range of task keys and a span of time. Out: frozen values, times in microseconds
-UTC. `metrics` answers the same for whole runs; this is for who scrapes every few seconds and must not walk a run of a
-million tasks each time.
+UTC. Made for who asks every few seconds and must not walk a run of a million tasks each time.
 """
 
 from __future__ import annotations
