@@ -1,0 +1,63 @@
+"""The command `heliograph`.
+
+In: arguments. Out: one subcommand's work and its exit code. The server's commands appear when `heliograph-server` is
+installed; this package never imports it otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from heliograph import __version__
+
+# Modules that add subcommands of their own: `register(subparsers)`; each sets `handler`: parsed arguments → exit code.
+_OPTIONAL = ("heliograph.exec_command", "heliograph_server.cli")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    handler = getattr(arguments, "handler", None)
+    if handler is None:
+        parser.print_help()
+        return 2
+    return int(handler(arguments) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="heliograph", description="See what your workflow is doing.")
+    parser.add_argument("--version", action="version", version=f"heliograph {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _register_agent(commands)
+    for name in _OPTIONAL:
+        if _installed(name):
+            importlib.import_module(name).register(commands)
+    return parser
+
+
+def _register_agent(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    agent = commands.add_parser("agent", help="ship the journals of this node (usually started by itself)")
+    agent.add_argument("--detached", action="store_true", help="run as a daemon, with a log file in the state folder")
+    agent.set_defaults(handler=_agent)
+
+
+def _agent(arguments: argparse.Namespace) -> int:
+    from heliograph.agent.__main__ import run  # here: other commands need neither psutil nor a bus
+
+    return run(arguments)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
