@@ -77,6 +77,7 @@ class TaskSampler:
             return []
         walk = Walk(self._table.rows(), active, self._seen)
         details = {pid: self._table.details(pid) for pid in walk.owned}
+        walk.refine({pid: known.rss for pid, known in details.items() if known.rss is not None})
         growth = {row.pid: self._growth(row, details[row.pid], walk) for row in walk.members()}
         for try_ in active:
             self._account(try_, walk, growth, details)
@@ -221,7 +222,7 @@ class TaskSampler:
 
 def _own(row: Row, details: Details, before: Counters) -> Counters:
     """The process's own totals; what cannot be read now stays at what it was."""
-    read, write, voluntary, involuntary, _ = details
+    read, write, voluntary, involuntary, *_ = details
     return Counters(
         row.user,
         row.system,

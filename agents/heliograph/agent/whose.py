@@ -108,6 +108,11 @@ class Walk:
             self._members[owner].append(rows[pid])
         self.vanished = self._vanished()
 
+    def refine(self, resident: dict[int, int]) -> None:
+        """Better figures of resident memory for the processes that belong to a try."""
+        for rows in self._members.values():
+            rows[:] = [row._replace(rss=resident.get(row.pid, row.rss)) for row in rows]
+
     def members(self) -> Iterable[Row]:
         return (self._rows[pid] for pid in self.owned)
 
