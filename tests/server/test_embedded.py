@@ -19,7 +19,6 @@ import pytest
 
 from heliograph.bus import Outgoing, open_publisher
 from heliograph.messages import Batch, Class, RunEnded, RunStarted, Source, encode
-from heliograph_server.mounts import network_type
 from tests.server.ingest import Counting, Fact, batches, stored
 
 
@@ -200,25 +199,6 @@ def test_on_a_network_file_system_the_live_file_is_here_and_snapshots_are_there(
     assert two.process.wait(40) == 0, two.log.read_text()
     assert stored(one.url) == facts
     assert not live.exists(), "after a clean end the published file is the only one"
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/home/user/runs/monitoring.db", "nfs4"),
-        ("/home/local disk/monitoring.db", None),
-        ("/scratch/x/y", "lustre"),
-        ("/scratch2/x", None),
-        ("/net/sshfs/x", "fuse.sshfs"),
-        ("/tmp/x", None),
-    ],
-)
-def test_the_deepest_mount_decides(path: str, kind: str | None) -> None:
-    table = (
-        "/dev/sda1 / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sdb1 /home/local\\040disk xfs rw 0 0\n"
-        "mgs@tcp:/fs /scratch lustre rw 0 0\nuser@h: /net/sshfs fuse.sshfs rw 0 0\nbroken line\n"
-    )
-    assert network_type(Path(path), table) == kind
 
 
 @pytest.mark.parametrize("url", ["postgresql://h/db", "sqlite://", "sqlite:///:memory:", "monitoring.db"])

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph.bus import BadUrl, BusUnavailable, hidden, open_dead_letters, open_publisher
-from heliograph_server.mounts import network_type, read_table
-from heliograph_server.placement import SCHEME
+from heliograph_server.placement import SCHEME, mount_table
 from heliograph_server.roles import settings_of
 from heliograph_server.settings import Settings
+from heliograph_store.filesystem import network_filesystem
 
 TESTED_PARSL = (2026, 10, 26)
 LITTLE_SPACE = 256 << 20
@@ -99,7 +99,7 @@ def state() -> Iterator[Finding]:
         advice = "make it a folder of yours with mode 0700, or set HELIOGRAPH_STATE_DIR"
         yield Finding(what="state folder", ok=False, text=f"{folder}: {error.strerror or error}", advice=advice)
         return
-    kind = network_type(folder, read_table(None))
+    kind = network_filesystem(folder, mount_table())
     yield Finding(
         what="state folder",
         ok=kind is None,
@@ -220,7 +220,7 @@ def database(url: str | None) -> Iterator[Finding]:
             what="database", ok=False, text=f"{shown}: {error}", advice="correct the URL or start the database"
         )
     if url.startswith(SCHEME):
-        kind = network_type(Path(url.removeprefix(SCHEME)).absolute(), read_table(None))
+        kind = network_filesystem(Path(url.removeprefix(SCHEME)).absolute(), mount_table())
         if kind:
             advice = "use `heliograph embedded`, PostgreSQL, or a local file: SQLite's log needs one host"
             yield Finding(what="file system", ok=False, text=f"the database is on {kind}", advice=advice)

@@ -22,10 +22,12 @@ from heliograph_server import storage
 from heliograph_server.http import HubThread, listen, url_of
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import Placement
+from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
 from heliograph_writer.loop import Tick, WriterLoop
 from heliograph_writer.metrics import WriterMetrics
 from heliograph_writer.stop import Stop
+from heliograph_writer.upkeep import Upkeep
 
 log = logging.getLogger("heliograph.embedded")
 QUIET = 5.0
@@ -184,6 +186,7 @@ def _write(config: EmbeddedConfig, watch: Watch, stop: Stop, hub: HubThread | No
             metrics=metrics,
             stop=stop,
             settler=settler,
+            upkeep=Upkeep(writer.store, SamplePolicy(), metrics, every=config.writer.retention_every),
             finished=finished,
         ).run()
         if hub is not None:

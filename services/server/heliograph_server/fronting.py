@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from heliograph_hub.config import HubConfig
+from heliograph_server import storage
 from heliograph_server.http import listen, serve, url_of
 from heliograph_server.roles import needed
 from heliograph_server.settings import Settings
@@ -42,6 +43,7 @@ def config_of(settings: Settings) -> HubConfig:
 
 def run(settings: Settings, *, address_file: Path | None = None) -> int:
     config = config_of(settings)
+    storage.refuse_unusable(config.database_url)
     sock = listen(config.host, config.port)
     url = url_of(sock, tls=config.tls_certificate is not None)
     if address_file is not None:

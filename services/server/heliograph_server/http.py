@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -49,6 +50,9 @@ def serve(config: HubConfig, sock: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
     server = _server(config)
     log.info("the hub listens on %s", url_of(sock, tls=config.tls_certificate is not None))
+    # uvicorn raises the signal that ended it once more, for whoever was there before: that must not kill us.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=[sock])
     return 0
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph_server.errors import SetupError
-from heliograph_server.mounts import network_type
 from heliograph_server.snapshot import AckAfterPublish, fetch, publish, remove
+from heliograph_store.filesystem import network_filesystem
 from heliograph_writer.loop import AckNow
 from heliograph_writer.ports import Settler
 
 log = logging.getLogger("heliograph.embedded")
 SCHEME = "sqlite:///"
+SYSTEM_TABLE = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,16 @@ class Placement:
         return AckAfterPublish(lambda: publish(self.live, self.published)) if self.apart else AckNow()
 
 
+def mount_table(path: Path | None = None) -> str:
+    """The text of a mount table; empty (everything counts as local) where the system has none."""
+    try:
+        return (path or SYSTEM_TABLE).read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        if path is not None:
+            raise
+        return ""
+
+
 def sqlite_path(url: str) -> Path:
     """The absolute path of a SQLite URL. Raises SetupError for anything else."""
     path = url.removeprefix(SCHEME)
@@ -69,7 +80,7 @@ def sqlite_path(url: str) -> Path:
 def place(url: str, *, table: str, state_folder: Path) -> Placement:
     """Decide by the file system under the database's folder."""
     published = sqlite_path(url)
-    kind = network_type(published, table)
+    kind = network_filesystem(published, table)
     if kind is None:
         return Placement(published=published, live=published)
     key = hashlib.sha256(str(published).encode("utf-8", "surrogateescape")).hexdigest()[:16]

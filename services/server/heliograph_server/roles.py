@@ -52,13 +52,12 @@ def make_folder(database: str) -> None:
 def embedded(args: argparse.Namespace) -> int:
     from heliograph.state import state_folder
     from heliograph_server import embedded as mode
-    from heliograph_server.mounts import read_table
-    from heliograph_server.placement import place
+    from heliograph_server.placement import mount_table, place
 
     logs.setup()
     return mode.run(
         mode.EmbeddedConfig(
-            placement=place(args.database, table=read_table(args.mounts), state_folder=state_folder()),
+            placement=place(args.database, table=mount_table(args.mounts), state_folder=state_folder()),
             run=args.run,
             run_dir=args.run_dir.absolute(),
             owner_pid=args.owner_pid,

@@ -72,7 +72,7 @@ def show_run(args: argparse.Namespace) -> int:
 
 
 def tag_run(args: argparse.Namespace) -> int:
-    from heliograph_store.write import tag_run as tag
+    from heliograph_store.maintenance import tag_run as tag
 
     changes = dict(_pair(text) for text in args.tags)
     with _store(args, read_only=False) as store:
@@ -83,7 +83,7 @@ def tag_run(args: argparse.Namespace) -> int:
 
 
 def delete_run(args: argparse.Namespace) -> int:
-    from heliograph_store.write import delete_run as delete
+    from heliograph_store.maintenance import delete_run as delete
 
     with _store(args, read_only=False) as store:
         run = _find(store, args.run)

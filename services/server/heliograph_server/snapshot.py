@@ -8,9 +8,7 @@ was taken off the spool: whoever takes over begins from the published file and g
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,6 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from heliograph.bus import Consumer, Delivery
+from heliograph_store.errors import StoreError
+from heliograph_store.snapshot import publish_snapshot
+from heliograph_store.store import connect
 
 log = logging.getLogger("heliograph.embedded")
 SHARE = 0.02
@@ -41,23 +42,9 @@ def remove(database: Path) -> None:
 
 
 def publish(live: Path, published: Path) -> None:
-    """Put a consistent copy of the live file in place of the published one: readers see the old one or the new one."""
-    local = live.with_name(live.name + ".snapshot")
-    local.unlink(missing_ok=True)
-    # One page at a time would start over at every commit; in one step the reader's WAL snapshot is enough.
-    with closing(sqlite3.connect(f"file:{live}?mode=ro", uri=True)) as source, closing(sqlite3.connect(local)) as copy:
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")  # no WAL: its shared memory cannot work there
-    beside = published.with_name(f".{published.name}.{os.getpid()}.tmp")
-    try:
-        with open(local, "rb") as source_file, open(beside, "wb") as target:
-            shutil.copyfileobj(source_file, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        os.rename(beside, published)
-    finally:
-        beside.unlink(missing_ok=True)
-        local.unlink(missing_ok=True)
+    """Put a consistent copy of the live file in place of the published one."""
+    with closing(connect(f"sqlite:///{live}", read_only=True)) as store:
+        publish_snapshot(store, published)
 
 
 class AckAfterPublish:
@@ -87,7 +74,7 @@ class AckAfterPublish:
         began = self._clock()
         try:
             self._publish()
-        except (OSError, sqlite3.Error) as error:
+        except StoreError as error:
             log.warning("cannot publish the database, next try in a minute: %s", error)
             self._next = self._clock() + 60.0
             return

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
 from heliograph.messages import Batch
@@ -27,17 +27,17 @@ AGENT_SILENT = 30_000_000
 
 
 class StoreWriter:
-    """Writes batches; opens the store anew after it was away, so that a restarted server is found again."""
+    """An open store with its writer; the connection pool finds a restarted server by itself."""
 
     def __init__(self, url: str) -> None:
-        self._store = connect(url)
-        self._writer = Writer(self._store)
+        self.store = connect(url)
+        self._writer = Writer(self.store)
 
     def write(self, batches: Sequence[Batch], /) -> WriteResult:
         return self._writer.write(batches)
 
     def close(self) -> None:
-        self._store.close()
+        self.store.close()
 
 
 @contextmanager
@@ -97,3 +97,11 @@ def wait_until_usable(url: str, stop: Stop, metrics: WriterMetrics) -> None:
             continue
         metrics.store_up.set(1)
         return
+
+
+def refuse_unusable(url: str) -> None:
+    """Raise what waiting cannot mend: a wrong URL, a foreign or newer database. One that is away is waited for."""
+    from heliograph_store.migrate import check
+
+    with suppress(StoreUnavailable, NeedsMigration), closing(connect(url, read_only=True)) as store:
+        check(store)

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 from heliograph_server import storage
+from heliograph_server.fronting import config_of
 from heliograph_server.http import listen
 from heliograph_server.roles import make_folder, settings_of
 from heliograph_server.settings import PREFIX, Settings
@@ -91,6 +92,7 @@ def up(args: argparse.Namespace) -> int:
     settings = with_defaults(settings_of(args))
     assert settings.database is not None and settings.bus is not None  # noqa: PT018, S101 - defaults are filled in
     make_folder(settings.database)
+    config_of(settings)  # says at once what would open a door by accident
     _check_port(settings)
     storage.migrate(settings.database)
     stop = Stop()

@@ -19,13 +19,16 @@ from heliograph_server.lock import WriterLock
 from heliograph_server.placement import SCHEME, sqlite_path
 from heliograph_server.roles import make_folder, needed
 from heliograph_server.settings import Settings
+from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
 from heliograph_writer.loop import WriterLoop
 from heliograph_writer.metrics import WriterMetrics, value
 from heliograph_writer.stop import Stop
+from heliograph_writer.upkeep import Upkeep
 
 log = logging.getLogger("heliograph.writer")
 STAND_BY = 1.0
+DAY = 86_400_000_000
 
 
 def config_of(settings: Settings) -> WriterConfig:
@@ -35,6 +38,15 @@ def config_of(settings: Settings) -> WriterConfig:
         max_batches=settings.write_batches,
         prefetch=max(settings.prefetch, settings.write_batches),
     )
+
+
+def policy_of(settings: Settings) -> SamplePolicy:
+    """Nothing is thinned unless the settings say so."""
+
+    def age(days: float | None) -> int | None:
+        return None if days is None else int(days * DAY)
+
+    return SamplePolicy(minute_after=age(settings.raw_samples_for), summary_after=age(settings.minute_samples_for))
 
 
 def run(settings: Settings) -> int:
@@ -56,7 +68,7 @@ def run(settings: Settings) -> int:
     try:
         with _alone(database, stop) as alone:
             if alone:
-                _write(database, bus, config, metrics, stop)
+                _write(settings, config, metrics, stop)
     finally:
         health.stop()
     return 0
@@ -90,7 +102,8 @@ def _alone(database: str, stop: Stop) -> Iterator[bool]:
         lock.release()
 
 
-def _write(database: str, bus: str, config: WriterConfig, metrics: WriterMetrics, stop: Stop) -> None:
+def _write(settings: Settings, config: WriterConfig, metrics: WriterMetrics, stop: Stop) -> None:
+    database, bus = needed(settings, "database"), needed(settings, "bus")
     storage.wait_until_usable(database, stop, metrics)
     if stop.asked:
         return
@@ -102,5 +115,6 @@ def _write(database: str, bus: str, config: WriterConfig, metrics: WriterMetrics
             writer=writer,
             metrics=metrics,
             stop=stop,
+            upkeep=Upkeep(writer.store, policy_of(settings), metrics, every=config.retention_every),
         ).run()
     log.info("stopped")

@@ -59,6 +59,7 @@ class WriterLoop:
         metrics: WriterMetrics,
         stop: Stop,
         settler: Settler | None = None,
+        upkeep: Callable[[], None] = lambda: None,
         finished: Callable[[Tick], bool] = lambda _tick: False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -69,6 +70,7 @@ class WriterLoop:
         self._open = open_consumer
         self._writer = writer
         self._settler: Settler = settler or AckNow()
+        self._upkeep = upkeep
         self._finished = finished
         self._clock = clock
         self._wall = wall
@@ -120,6 +122,7 @@ class WriterLoop:
             self._commit(consumer, self._hand.take())
             self._settler.tick(consumer)
             self._tick(consumer)
+            self._upkeep()
         self._settler.finish(consumer)
 
     def _empty_hand(self) -> Hand:

@@ -35,6 +35,8 @@ class WriterMetrics:
         self.bus_up = Gauge("heliograph_writer_bus_up", "1 when the bus answers", registry=r)
         self.depth = Gauge("heliograph_writer_queue_batches", "Batches that wait in the bus", registry=r)
         self.in_hand = Gauge("heliograph_writer_in_hand", "Batches received and not yet acknowledged", registry=r)
+        self.thinned = Counter("heliograph_writer_thinned", "Samples that the retention policy removed", registry=r)
+        self.log_bytes = Gauge("heliograph_writer_sqlite_log_bytes", "Size of SQLite's write-ahead log", registry=r)
         self.retries = Counter("heliograph_writer_retries", "Writes tried again", ["cause"], registry=r)
 
     @property
