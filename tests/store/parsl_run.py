@@ -39,7 +39,7 @@ def _workflow(folder: Path) -> None:
     from parsl.monitoring import MonitoringHub
     from parsl.providers import LocalProvider
 
-    @python_app
+    @python_app(executors=["htex"])
     def double(x):
         return 2 * x
 
@@ -53,11 +53,11 @@ def _workflow(folder: Path) -> None:
             sum(range(10_000))
         return len(held)
 
-    @python_app(cache=True)
+    @python_app(executors=["htex"], cache=True)
     def memo(x):
         return x
 
-    @python_app
+    @python_app(executors=["threads"])
     def flaky(flag):
         import pathlib
 
@@ -66,11 +66,11 @@ def _workflow(folder: Path) -> None:
             raise ValueError("the first try, with a comma")
         return 1
 
-    @python_app
+    @python_app(executors=["threads"])
     def boom():
         raise RuntimeError("never works")
 
-    @python_app
+    @python_app(executors=["threads"])
     def add(*numbers):
         return sum(numbers)
 
@@ -78,7 +78,7 @@ def _workflow(folder: Path) -> None:
     def several(n):
         return [double(i) for i in range(n)]
 
-    @bash_app
+    @bash_app(executors=["threads"])
     def shell(stdout="out.txt"):
         return "echo hello"
 
