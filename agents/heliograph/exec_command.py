@@ -33,8 +33,8 @@ _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command `exec` to the subparsers of `heliograph`. Its default `run` takes the parsed arguments."""
+def register(subparsers: Any) -> None:
+    """Add the command `exec` to the subparsers of `heliograph`. Its `handler`: parsed arguments → exit code."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "exec", help="run a command as a monitored run", description="Run a command as a run with one task."
     )
@@ -48,8 +48,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--run-dir", metavar="FOLDER", help="default: runinfo/run-… in the working directory")
     parser.add_argument("--interval", type=float, default=10.0, metavar="SECONDS", help="between samples (default: 10)")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
-    parser.set_defaults(run=execute, parser=parser)
-    return parser
+    parser.set_defaults(handler=execute, parser=parser)
 
 
 def execute(args: argparse.Namespace) -> int:
