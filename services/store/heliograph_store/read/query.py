@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Integer, cast, literal_column, tuple_
 
-from heliograph_store.schema import STATES, UNKNOWN_STATE
+from heliograph_store.schema import RANK_BITS, STATES, UNKNOWN_STATE
 from heliograph_store.store import Store
 
 MAX_PAGE = 10_000
@@ -36,6 +36,11 @@ def state_rank(progress: ColumnElement[int]) -> ColumnElement[int]:
     """The rank of the state in a task's progress; 15 when it has none."""
     # Literal, because PostgreSQL takes two expressions with parameters for different ones (in GROUP BY).
     return cast(progress.bitwise_and(literal_column(str(UNKNOWN_STATE))), Integer)
+
+
+def try_number(progress: ColumnElement[int]) -> ColumnElement[int]:
+    """The number of the latest try in a task's progress; -1 when it has no state."""
+    return progress.bitwise_rshift(literal_column(str(RANK_BITS)))
 
 
 def state_name(rank: int | None) -> str | None:

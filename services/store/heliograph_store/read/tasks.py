@@ -8,11 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
-from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name, state_rank
+from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name, state_rank, try_number
 from heliograph_store.read.tries import Try, tries_of
 from heliograph_store.schema import (
     DEPENDENCY,
-    RANK_BITS,
     STATES,
     UNKNOWN_STATE,
     apps,
@@ -20,6 +19,7 @@ from heliograph_store.schema import (
     hosts,
     names,
     origins,
+    split_progress,
     split_task,
     tasks,
     tries,
@@ -169,7 +169,7 @@ def _query() -> Select[Any]:
     latest = and_(
         tries.c.run == tasks.c.run,
         tries.c.task == tasks.c.task,
-        tries.c.try_ == tasks.c.progress.bitwise_rshift(RANK_BITS),
+        tries.c.try_ == try_number(tasks.c.progress),
     )
     joined = (
         tasks.outerjoin(tries, latest)
@@ -222,7 +222,7 @@ def _task(row: dict[str, Any]) -> Task:
     return Task(
         number=split_task(row["task"])[1],
         state=state_name(progress & UNKNOWN_STATE) if known else None,
-        try_=progress >> RANK_BITS if known else None,
+        try_=split_progress(progress)[0] if known else None,
         **row,
     )
 
