@@ -34,7 +34,16 @@ _STALE = (http.client.RemoteDisconnected, ConnectionError)
 class HttpPublisher:
     """Keeps one connection open and makes a new one when it was closed meanwhile."""
 
-    def __init__(self, url: str, *, name: str, token: str | None = None, tls_fingerprint: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        token: str | None = None,
+        tls_fingerprint: str | None = None,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
+        self._answer_timeout = answer_timeout
         self._fingerprint = None if tls_fingerprint is None else _digest(tls_fingerprint)
         self._shown = hidden(url).rstrip("/")
         self._host, self._port, self._secure, self._prefix = _split(url)
@@ -113,7 +122,7 @@ class HttpPublisher:
             self._connection = connection  # first, so that it is closed when the check fails
             self._check(connection)
             assert connection.sock is not None  # noqa: S101 - connected just now
-            connection.sock.settimeout(ANSWER_TIMEOUT)
+            connection.sock.settimeout(self._answer_timeout)
         return self._connection
 
     def _new(self) -> http.client.HTTPConnection:

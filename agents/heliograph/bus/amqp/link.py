@@ -10,6 +10,7 @@ A lost link is never repaired: its owner makes a new one.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 import time
@@ -35,6 +36,11 @@ CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm after which the broker counts as gone. A broker whose disk is full blocks that long."""
 HEARTBEAT = 60
 _CLOSE_TIMEOUT = 2.0
+
+_pika_log = logging.getLogger("pika")
+if _pika_log.level == logging.NOTSET:
+    # pika logs a failed connection as eight errors and a stack; here each becomes one exception that says the cause.
+    _pika_log.setLevel(logging.CRITICAL)
 
 
 class Lost(Exception):
@@ -77,8 +83,9 @@ class Received:
 class Link:
     """Not thread-safe. `inbox` holds what consumers were sent and nobody took yet."""
 
-    def __init__(self, address: Address, *, purpose: str) -> None:
+    def __init__(self, address: Address, *, purpose: str, confirm_timeout: float = CONFIRM_TIMEOUT) -> None:
         """Connect and open a channel. Raises Lost."""
+        self._confirm_timeout = confirm_timeout
         self.inbox: deque[Received] = deque()
         self._address = address
         self._failure: Lost | None = None
@@ -256,7 +263,7 @@ class Link:
                 )
         while self._pending:
             left = len(self._pending)
-            self._await(partial(self._fewer, left), CONFIRM_TIMEOUT, "no confirm (blocked, or gone)")
+            self._await(partial(self._fewer, left), self._confirm_timeout, "no confirm (blocked, or gone)")
         return self._fates
 
     def _fewer(self, left: int) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from heliograph.bus import MAX_BODY, BadMessage, BusFull, BusUnavailable, Outgoing
 from heliograph.bus.amqp.address import Address
-from heliograph.bus.amqp.link import Fate, Link, Lost, Message
+from heliograph.bus.amqp.link import CONFIRM_TIMEOUT, Fate, Link, Lost, Message
 from heliograph.bus.amqp.topology import EXCHANGE
 from heliograph.messages import Class
 
@@ -19,8 +19,9 @@ _LONGEST_KEY = 255
 class AmqpPublisher:
     """Connects at the first `publish`, and again whenever the connection was lost."""
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, confirm_timeout: float = CONFIRM_TIMEOUT) -> None:
         self._address = Address.parse(url)
+        self._confirm_timeout = confirm_timeout
         self._name = name
         self._link: Link | None = None
 
@@ -59,7 +60,7 @@ class AmqpPublisher:
 
     def _connected(self) -> Link:
         if self._link is None:
-            self._link = Link(self._address, purpose=self._name)
+            self._link = Link(self._address, purpose=self._name, confirm_timeout=self._confirm_timeout)
         return self._link
 
 
