@@ -7,7 +7,7 @@ at once. A database of somebody else, or of a newer version, is left as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
-from heliograph_store.errors import NeedsMigration, NewerDatabase, NotHeliograph
+from heliograph_store.errors import NeedsMigration, NewerDatabase, NotHeliograph, StoreUnavailable
 from heliograph_store.schema import meta, metadata
 from heliograph_store.store import Store, connect, writer_lock
 
@@ -130,5 +130,10 @@ def _alone(store: Store) -> Iterator[None]:
     if store.path is None:
         yield
         return
-    with writer_lock(store.path.with_name(store.path.name + ".migrate"), wait=True):
+    try:
+        lock = ExitStack()
+        lock.enter_context(writer_lock(store.path.with_name(store.path.name + ".migrate"), wait=True))
+    except OSError as error:
+        raise StoreUnavailable(f"{store.name}: {error}") from error
+    with lock:
         yield
