@@ -133,7 +133,6 @@ def _began(journal: Appends, try_: Try) -> Began:
     here = _here()
     token = next(_tokens)
     shared = try_.shared or bool(here.active)
-    here.active.add(token)
     here.latest = token
     usage = _usage(resource.RUSAGE_SELF)
     journal.append(
@@ -159,6 +158,7 @@ def _began(journal: Appends, try_: Try) -> Began:
     reset = not shared and here.can_reset and _reset_peak(here)
     if shared:
         usage = _usage(_THREAD)
+    here.active.add(token)  # last: what fails above does not count as running for ever
     return Began(try_, token, here.pid, time.monotonic_ns() // 1000, usage, reset, shared)
 
 
