@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from heliograph.bus.amqp.topology import EXCHANGE, SAMPLES, STATES, UNROUTED, _s
 from heliograph.messages import Class
 from tests.bus.carriers import drain, out
 from tests.fixtures.broker import Broker
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.proxy import Proxy
 
 
@@ -233,6 +235,24 @@ def test_a_wrong_address_names_host_and_user_but_never_the_password(
     assert "wrong-word" not in repr(Address.parse(url)) + str(Address.parse(url))
 
 
+def test_tls_with_the_right_authority_and_without(broker: Broker, vhost: str, url: str, tmp_path: Path) -> None:
+    declare(url)
+    files, others = self_signed(tmp_path / "broker"), self_signed(tmp_path / "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.both)
+    with Proxy(broker.port, tls=context) as proxy:
+        secure = broker.url(vhost, port=proxy.port).replace("amqp:", "amqps:")
+        publisher = AmqpPublisher(f"{secure}?cafile={files.certificate}", name="a")
+        publisher.publish([out(b"x")])
+        publisher.close()
+        for wrong in (secure, f"{secure}?cafile={others.certificate}"):
+            with pytest.raises(BusUnavailable, match=r"TLS failed \(self.signed certificate"):
+                AmqpPublisher(wrong, name="a").publish([out(b"x")])
+        named = secure.replace("127.0.0.1", "localhost") + f"?cafile={files.certificate}"
+        with pytest.raises(BusUnavailable, match=r"TLS failed \(.*(not valid for|mismatch)"):
+            AmqpPublisher(named, name="a").publish([out(b"x")])
+
+
 def test_tls_towards_a_plain_port_and_unknown_hosts_say_so(broker: Broker) -> None:
     with pytest.raises(BusUnavailable, match="TLS failed"):
         AmqpPublisher(broker.url().replace("amqp:", "amqps:"), name="a").publish([])
@@ -302,15 +322,15 @@ def test_a_run_name_that_is_no_key_is_bad(url: str) -> None:
 
 
 def test_many_batches_share_round_trips(broker: Broker, vhost: str, url: str) -> None:
-    """With 20 ms each way, 50 batches one by one would take two seconds."""
+    """With 50 ms each way, 50 batches one by one would take five seconds."""
     declare(url)
     with Proxy(broker.port) as proxy:
         publisher = AmqpPublisher(broker.url(vhost, port=proxy.port), name="a")
         publisher.publish([out(b"x")])
-        proxy.delay = 0.02
+        proxy.delay = 0.05
         began = time.monotonic()
         publisher.publish([out(b"x" * 100) for _ in range(50)])
-        assert time.monotonic() - began < 0.8
+        assert time.monotonic() - began < 2.5
         publisher.close()
 
 
@@ -376,7 +396,7 @@ def test_a_delivery_ends_the_wait(url: str) -> None:
     timer.start()
     began = time.monotonic()
     assert len(consumer.receive(5, 10)) == 1
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     timer.join()
     consumer.close()
     publisher.close()

@@ -186,3 +186,25 @@ def test_a_frozen_broker_neither_blocks_connecting_nor_closing_for_long(broker: 
         broker.thaw()
     assert [d.body for d in drain(consumer, 1)] == [b"1"]
     consumer.close()
+
+
+def test_a_broker_whose_disk_is_full_says_so_at_once_and_goes_on_later(broker: Broker) -> None:
+    url = broker.new_url()
+    declare(url)
+    publisher, consumer = AmqpPublisher(url, name="a"), AmqpConsumer(url, name="w")
+    publisher.publish([out(b"1")])
+    broker.control("set_disk_free_limit", "100000000000000")
+    try:
+        began = time.monotonic()
+        with pytest.raises(BusUnavailable, match=r"takes no messages for now.*disk"):
+            publisher.publish([out(b"2")])
+        assert time.monotonic() - began < 5
+        held = drain(consumer, 1)  # consuming goes on: it is what makes room
+        assert [d.body for d in held] == [b"1"]
+        consumer.ack(held)
+    finally:
+        broker.control("set_disk_free_limit", "50000000")
+    publisher.publish([out(b"2")])
+    assert b"2" in {d.body for d in drain(consumer, 1)}
+    consumer.close()
+    publisher.close()

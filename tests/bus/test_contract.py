@@ -58,7 +58,7 @@ def test_limit_is_kept_and_the_rest_comes_later(carrier: Carrier) -> None:
     publisher.publish([out(b"%d" % index) for index in range(25)])
     got: list[bytes] = []
     while len(got) < 25:
-        deliveries = consumer.receive(10, 5)
+        deliveries = consumer.receive(10, 20)
         assert 0 < len(deliveries) <= 10
         got += [d.body for d in deliveries]
         consumer.ack(deliveries)

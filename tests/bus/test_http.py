@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from heliograph.bus.http import HttpPublisher
 from heliograph.bus.spool import SpoolConsumer
 from heliograph.messages import Class
 from tests.bus.carriers import TOKEN, Intake, drain, intake, out
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.proxy import Proxy
 
 
@@ -138,26 +138,16 @@ def test_what_cannot_work_says_why(url: str, options: dict[str, str], text: str)
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate that no authority signed, with its key, in one file."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=hub", "-keyout", "key.pem", "-out", "certificate.pem"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    both = tmp_path / "both.pem"
-    both.write_text((tmp_path / "key.pem").read_text() + (tmp_path / "certificate.pem").read_text())
-    return both
-
-
-@pytest.fixture
-def secure_hub(spool: str, certificate: Path) -> Iterator[tuple[str, str, Intake]]:
+def secure_hub(spool: str, tmp_path: Path) -> Iterator[tuple[str, str, Intake]]:
     """A hub's https URL and its fingerprint."""
+    files = self_signed(tmp_path / "tls")
     server = Intake(spool)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(files.both)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    der = ssl.PEM_cert_to_DER_cert(certificate.read_text()[certificate.read_text().index("-----BEGIN CERT") :])
+    der = ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
     yield server.url.replace("http:", "https:"), hashlib.sha256(der).hexdigest(), server
     server.shutdown()
     thread.join(10)

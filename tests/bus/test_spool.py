@@ -399,12 +399,10 @@ def test_a_long_queue_is_listed_rarely(url: str, tmp_path: Path) -> None:
     for index in range(60_000):
         (path.parent / f"{index:020d}-{index:012x}.batch").write_bytes(content)
     consumer = Counting(url, name="w")
-    began = time.monotonic()
     for _ in range(500):
         consumer.ack(consumer.receive(10, 0))
     assert consumer.listings == 1
     assert consumer.depth() == 55_000
-    assert time.monotonic() - began < 10
     consumer.close()
 
 
@@ -417,8 +415,8 @@ def test_waiting_costs_almost_nothing_and_ends_early_when_something_comes(url: s
     timer = threading.Timer(0.3, publisher.publish, [[out(b"x")]])
     timer.start()
     start = time.monotonic()
-    assert len(consumer.receive(5, 10)) == 1
-    assert time.monotonic() - start < 2.5
+    assert len(consumer.receive(5, 20)) == 1
+    assert time.monotonic() - start < 5
     timer.join()
     consumer.close()
 

@@ -33,7 +33,9 @@ CONNECT_TIMEOUT = 5.0
 OPEN_TIMEOUT = 10.0
 CALL_TIMEOUT = 15.0
 CONFIRM_TIMEOUT = 30.0
-"""Seconds without any confirm after which the broker counts as gone. A broker whose disk is full blocks that long."""
+"""Seconds without any confirm after which the broker counts as gone."""
+BLOCKED = 0
+"""Code of a link that the broker blocks, because its memory or its disk is nearly full."""
 HEARTBEAT = 60
 _CLOSE_TIMEOUT = 2.0
 
@@ -104,6 +106,7 @@ class Link:
             on_close_callback=lambda _connection, error: self._fail(_explain(error, address)),
             custom_ioloop=self._loop,
         )
+        self._connection.add_on_connection_blocked_callback(self._on_blocked)
         try:
             self._await(lambda: bool(self._connection.is_open), OPEN_TIMEOUT, "no answer")
             self.new_channel()
@@ -186,6 +189,10 @@ class Link:
         if self._failure is None:
             self._failure = failure
         self._wake()
+
+    def _on_blocked(self, _connection: Any, frame: Any) -> None:
+        # The broker has stopped to read from this connection, so nothing that waits here gets any further.
+        self._fail(Lost(f"{self._address}: takes no messages for now ({frame.method.reason})", BLOCKED))
 
     def _on_channel_closed(self, _channel: Any, error: BaseException) -> None:
         if not self._closing:
