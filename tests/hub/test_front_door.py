@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from heliograph.bus import BadMessage, BusUnavailable, Outgoing, open_publisher
 from heliograph.messages import Class
 from heliograph_hub.config import HubConfig
 from heliograph_hub.tokens import Claims, Signer
@@ -65,6 +66,23 @@ def test_hello_connect_and_intake_over_a_real_server(config: HubConfig) -> None:
         assert answers[0].content == b""
         # Confirmed means on the bus now, not after the hub has ended.
         assert sorted(drain(config.bus_url)) == sorted(bodies)
+
+
+def test_an_agent_ships_through_the_hub(config: HubConfig) -> None:
+    """The publisher that agents use understands what the hub answers."""
+    with server(config) as client:
+        url = str(client.base_url).rstrip("/")
+        given = client.post("/v1/connect", json={"run": "r-1"}).json()
+        publisher = open_publisher(given["bus"], name="agent-1", token=given["token"])
+        assert given["bus"] == url
+        bodies = [batch("r-1", n, cls=Class.STATES) for n in range(10)]
+        publisher.publish([Outgoing(run="r-1", cls=Class.STATES, body=body) for body in bodies])
+        with pytest.raises(BadMessage):
+            publisher.publish([Outgoing(run="r-1", cls=Class.STATES, body=b"garbage")])
+        with pytest.raises(BusUnavailable):  # keeps it: another token may come
+            publisher.publish([Outgoing(run="r-2", cls=Class.STATES, body=batch("r-2", cls=Class.STATES))])
+        publisher.close()
+    assert sorted(drain(config.bus_url)) == sorted(bodies)
 
 
 def test_the_broker_is_named_without_credentials_in_public_and_with_them_to_who_may_join(serving: Serving) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from heliograph_hub.app import create_app
 from heliograph_hub.config import HubConfig
 from heliograph_hub.cursors import encode_cursor
+from heliograph_store.migrate import migrate
 from tests.hub.conftest import ADMIN, JOIN, LOCKED, READ, Serving, batch, bearer
 from tests.hub.recorded import SECOND, Recorder, ended, now, started, surroundings, task
 
@@ -232,16 +233,28 @@ PATHS = {
 INTS = st.integers(min_value=-(2**70), max_value=2**70) | st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, empty_database: Any) -> Iterator[TestClient]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A hub over a database with something in every list, on both databases: they refuse different values."""
     folder = tmp_path_factory.mktemp("filled")
-    (folder / "h.db").write_bytes(empty_database.read_bytes())
-    config = HubConfig(bus_url=f"spool:{folder}/spool", database_url=f"sqlite:///{folder}/h.db")
+    url = f"sqlite:///{folder}/h.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_server").create()
+    migrate(url)
+    config = HubConfig(bus_url=f"spool:{folder}/spool", database_url=url)
     made = Recorder(config)
     made.write("r-1", [*started(now()), *surroundings(now()), *task(0, now()), *task(1, now(), final="failed")])
     made.close()
     with TestClient(create_app(config), base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
+
+
+def test_every_list_has_something_to_page(filled: TestClient) -> None:
+    for name in LISTS:
+        path, _, fixed = PATHS.get(name, f"/v1/runs/r-1/{name}").partition("?")
+        assert everything(filled, path, limit=1, **dict(httpx.QueryParams(fixed))), name
+    assert "heliograph_store_up 1.0" in filled.get("/metrics").text
+    assert filled.get("/v1/runs/r-1").json()["failures"]
 
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -64,9 +64,12 @@ class Workload:
         store: Callable[[], Store],
         lag: Callable[[], int],
         label_values: int,
+        step: int = STEP,
+        budget: float = BUDGET,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._store, self._lag, self._now = store, lag, now
+        self._step, self._budget = step, budget
         self._apps, self._executors = Labels(label_values), Labels(min(label_values, MAX_EXECUTORS))
         self._lock = threading.Lock()
         self._fresh_until = 0
@@ -146,7 +149,7 @@ class Workload:
 
     def _go_on(self, store: Store, now: int, lag: int) -> None:
         """Take the sweep some ranges further; begin one when there is none and time has passed."""
-        ends = time.monotonic() + BUDGET
+        ends = time.monotonic() + self._budget
         if self._sweep is None:
             until = now - max(GRACE, lag)
             if until <= self._counted_until:
@@ -169,7 +172,7 @@ class Workload:
                 sweep.runs.pop()
                 sweep.task = 0
                 continue
-            last = first + STEP - 1
+            last = first + self._step - 1
             self._count(store, sweep, run, first, last)
             sweep.task = last + 1
             yield
