@@ -272,6 +272,13 @@ def test_threads_of_one_process_share_it_and_say_so(table: Table, sampler: TaskS
     assert alone.shared
 
 
+def test_tries_of_two_runs_in_one_process_are_told_apart(table: Table, sampler: TaskSampler) -> None:
+    table.put(10)
+    one, other = a_try(run="one", interval=1.0), a_try(run="other", interval=10.0)
+    keys = [[key[0] for key, _ in sampler.keyed([other, one], at(second))] for second in (2, 3)]
+    assert keys == [["other", "one"], ["one"]]
+
+
 def test_the_end_brings_what_only_the_process_knew(table: Table, sampler: TaskSampler) -> None:
     table.put(10, user=100, rss=50)
     sampler.tick([a_try()], at(3))

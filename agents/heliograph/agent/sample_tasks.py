@@ -66,7 +66,12 @@ class TaskSampler:
         self._tries: dict[TryKey, _Known] = {}
 
     def tick(self, active: Collection[ActiveTry], now: tuple[int, int]) -> list[TaskSample]:
-        """Samples of the tries that are due at `now` (`journal.now()`: wall and monotonic microseconds).
+        """Samples of the tries that are due; see `keyed`."""
+        return [sample for _, sample in self.keyed(active, now)]
+
+    def keyed(self, active: Collection[ActiveTry], now: tuple[int, int]) -> list[tuple[TryKey, TaskSample]]:
+        """Samples of the tries that are due at `now` (`journal.now()`: wall and monotonic microseconds), each with the
+        key of its try, because a sample itself does not name its run.
 
         `active` are all tries that run on this host, due or not: they decide whose a process is. Without one that is
         due nothing is read.
@@ -82,8 +87,8 @@ class TaskSampler:
         for try_ in active:
             self._account(try_, walk, growth, details)
         self._remember(walk, details)
-        samples = [self._sample(try_, walk, now) for try_ in due if walk.has(try_)]
-        return [sample for sample in samples if sample is not None]
+        samples = [(try_.key, self._sample(try_, walk, now)) for try_ in due if walk.has(try_)]
+        return [(key, sample) for key, sample in samples if sample is not None]
 
     def ended(self, try_: ActiveTry, now: tuple[int, int], record: TaskEnded | None = None) -> TaskSample | None:
         """The try's last sample, from what the walks saw and its own TaskEnded knew; None when no walk saw it (its
