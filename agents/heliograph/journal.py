@@ -31,7 +31,7 @@ __all__ = ["Journal", "Limits", "Route", "clip", "journal_for", "now"]
 
 log = logging.getLogger("heliograph.journal")
 
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 2.0
 """How often an appending process looks for an agent and at its disk use."""
 REOPEN_SECONDS = 1.0
 """How often opening a file is tried again where it failed."""
