@@ -22,6 +22,8 @@ from heliograph_store.write import Writer
 from tests.store.parsl_run import recorded_by_parsl
 from tests.store.stream import content
 
+pytestmark = pytest.mark.slow  # a real workflow on HTEX is recorded first
+
 TABLES = {
     "workflow": ["run_id"],
     "task": ["run_id", "task_id"],

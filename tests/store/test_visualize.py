@@ -26,6 +26,9 @@ from heliograph_store.write import Writer
 from tests.store.parsl_run import recorded_by_parsl
 
 
+pytestmark = pytest.mark.slow  # a real workflow on HTEX is recorded first
+
+
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recorded_by_parsl(tmp_path_factory)
