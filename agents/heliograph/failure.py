@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from heliograph import settings
 from heliograph.payload import clip
 
 MESSAGE_LIMIT = 4096
@@ -61,7 +62,7 @@ def describe(outcome: Any) -> Failure:
 def clean(text: str, limit: int) -> str:
     """The text without what the patterns match, at most `limit` characters, encodable as UTF-8."""
     text = _clipped(text, _RAW_LIMIT)
-    for pattern in _patterns(os.environ.get("HELIOGRAPH_REDACT", "")):
+    for pattern in _patterns(settings.redaction()):
         if pattern is None:
             return _WITHHELD
         text = pattern.sub(_REDACTED, text)

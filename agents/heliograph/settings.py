@@ -100,6 +100,11 @@ def batch_job(environ: Mapping[str, str] = os.environ) -> str:
     return next((f"{name}={environ[name]}" for name in JOB_VARIABLES if environ.get(name)), "")
 
 
+def redaction(environ: Mapping[str, str] = os.environ) -> str:
+    """`HELIOGRAPH_REDACT`: regular expressions, one a line, of what may not stand in recorded messages."""
+    return environ.get("HELIOGRAPH_REDACT", "")
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """The value of a variable, or of the file that `<name>_FILE` names."""
     value = environ.get(name)
