@@ -25,7 +25,6 @@ from heliograph_store.store import connect
 from heliograph_store.write import Writer
 from tests.store.parsl_run import recorded_by_parsl
 
-
 pytestmark = pytest.mark.slow  # a real workflow on HTEX is recorded first
 
 
