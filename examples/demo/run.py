@@ -154,7 +154,9 @@ def demo(folder: Path, *, once: bool) -> int:
         log_path = folder / "workflow.log"
         with log_path.open("wb") as log:
             command = [sys.executable, str(HERE / "workflow.py"), str(folder), port]
-            workflow = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=dict(os.environ))
+            # HTEX looks for its own programs on PATH: this environment's come first.
+            path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+            workflow = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ, "PATH": path})
             try:
                 watch(workflow, folder, database)
             except KeyboardInterrupt:

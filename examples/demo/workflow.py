@@ -106,9 +106,9 @@ def fan_out(count: int) -> list[Future[int]]:
 
 
 @python_app
-def summarise(values: list[int]) -> int:
+def summarise(inputs: Any = ()) -> int:
     """The end of the line: depends on many."""
-    return sum(values) % 1000003
+    return int(sum(inputs) % 1000003)
 
 
 class Ledger:
@@ -172,7 +172,7 @@ def run(ledger: Ledger, folder: Path) -> None:
     for i in range(3):
         ledger.add("archive", archive(i, stdout=str(folder / f"archive-{i}.txt")))
     joined = ledger.add("fan_out", fan_out(6), joins=6)
-    values = ledger.add("summarise", summarise(simulated), depends=tuple(simulated))
+    values = ledger.add("summarise", summarise(inputs=simulated), depends=tuple(simulated))
     joined.result()
     values.result()
     _add_inner(ledger, joined)

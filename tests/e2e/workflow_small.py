@@ -22,8 +22,8 @@ def square(number: int) -> int:
 
 
 @python_app(executors=["threads"])
-def total(values: list[int]) -> int:
-    return sum(values)
+def total(inputs: Any = ()) -> int:
+    return int(sum(inputs))
 
 
 @python_app(executors=["htex"])
@@ -84,7 +84,7 @@ def main() -> None:
     with parsl.load(config):
         (folder / "run-id").write_text(parsl.dfk().run_id, encoding="utf-8")
         squares = [square(i) for i in range(10)]
-        assert total(squares).result() == 285
+        assert total(inputs=squares).result() == 285
         assert flaky(str(folder)).result() == "second try"
         bad = broken()
         assert after(bad).exception() is not None
