@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,5 @@ __all__ = ["Run", "monitored", "run", "task"]
 def __getattr__(name: str) -> Any:
     # Loaded when used: every task process imports this package, and few of them need the plain-Python part.
     if name in __all__:
-        from heliograph import plain
-
-        return getattr(plain, name)
+        return getattr(importlib.import_module("heliograph.plain"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
