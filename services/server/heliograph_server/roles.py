@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from heliograph.bus import hidden
 from heliograph_server import logs
 from heliograph_server.errors import SetupError
 from heliograph_server.settings import Settings, load
@@ -31,6 +32,17 @@ def needed(settings: Settings, name: str) -> str:
     if not value:
         raise SetupError(f"no {name} is named: give --{name} URL or set HELIOGRAPH_{name.upper()}")
     return str(value)
+
+
+def checked_bus(settings: Settings) -> str:
+    """The bus of the server side, whose roles stand between a broker or spool and the database."""
+    bus = needed(settings, "bus")
+    scheme = bus.partition(":")[0].lower()
+    if scheme in {"http", "https"}:
+        raise SetupError(f"{hidden(bus)}: a server role needs amqp:// or spool:, a hub only takes messages")
+    if scheme not in {"spool", "amqp", "amqps"}:
+        raise SetupError(f"bus URL {hidden(bus)!r} has no known scheme; use spool:/folder or amqp://host/vhost")
+    return bus
 
 
 def migrate(args: argparse.Namespace) -> int:

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 
 from heliograph.bus import hidden, open_consumer
 from heliograph_server import storage
-from heliograph_server.errors import SetupError
 from heliograph_server.health import HealthServer
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import SCHEME, sqlite_path
-from heliograph_server.roles import make_folder, needed
+from heliograph_server.roles import checked_bus, make_folder, needed
 from heliograph_server.settings import Settings
 from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
@@ -51,8 +50,8 @@ def policy_of(settings: Settings) -> SamplePolicy:
 
 def run(settings: Settings) -> int:
     """Write until stopped. A SQLite database has one writer: others stand by until its lock is free."""
-    database, bus = needed(settings, "database"), needed(settings, "bus")
-    check_bus(bus)
+    database = needed(settings, "database")
+    checked_bus(settings)
     config = config_of(settings)
     metrics = WriterMetrics()
     stop = Stop()
@@ -72,13 +71,6 @@ def run(settings: Settings) -> int:
     finally:
         health.stop()
     return 0
-
-
-def check_bus(bus: str) -> None:
-    """Raise SetupError for a bus that nobody can consume from, before anything starts."""
-    scheme = bus.partition(":")[0]
-    if scheme in {"http", "https"}:
-        raise SetupError(f"{hidden(bus)}: a writer consumes from amqp:// or spool:, the hub only takes messages")
 
 
 @contextmanager
