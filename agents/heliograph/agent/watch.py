@@ -8,7 +8,6 @@ process.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -28,7 +27,7 @@ _KIND_WITHIN = 20
 class TrySampler(Protocol):
     """What this part uses of the sampler of tries."""
 
-    def tick(self, active: Collection[ActiveTry], now: Now) -> list[TaskSample]: ...
+    def keyed(self, active: Collection[ActiveTry], now: Now) -> list[tuple[TryKey, TaskSample]]: ...
     def ended(self, try_: ActiveTry, now: Now, record: TaskEnded | None = None) -> TaskSample | None: ...
     def snapshot(self) -> bytes: ...
     def restore(self, raw: bytes) -> bool: ...
@@ -77,8 +76,8 @@ class Watch:
         for try_ in gone:
             del self._active[try_.key]
         active = [t for t in self._active.values() if t.interval > 0]
-        samples = self._sampler.tick(active, now)
-        return [(run, sample) for run, sample in last if sample is not None] + _with_runs(samples, active)
+        samples = [(key[0], sample) for key, sample in self._sampler.keyed(active, now)]
+        return [*((run, sample) for run, sample in last if sample is not None), *samples]
 
     def node(self, runs: dict[str, float], now: Now, moment: float) -> list[Sample]:
         """A sample of the node for each run whose interval (seconds) has passed."""
@@ -122,14 +121,6 @@ class Watch:
         try_ = self._active.pop((route.run, record.origin, record.number, record.try_), None)
         sample = self._sampler.ended(try_, now, record) if try_ is not None else None
         return (route.run, sample) if sample is not None else None
-
-
-def _with_runs(samples: list[TaskSample], active: Collection[ActiveTry]) -> list[Sample]:
-    """A sample does not name its run; two runs can have the same numbers, even in one process: then order decides."""
-    runs: dict[tuple[str, int, int, int], deque[str]] = {}
-    for t in active:
-        runs.setdefault((t.origin, t.number, t.try_, t.pid), deque()).append(t.run)
-    return [(runs[s.origin, s.number, s.try_, s.pid].popleft(), s) for s in samples]
 
 
 def _decoded(payload: bytes) -> object:
