@@ -1,6 +1,6 @@
 """Kernels for the tests of the Parsl side: short-lived, on loopback, with a state folder of their own and no agents.
 
-One kernel with HTEX and threads runs the whole workload once for each way of monitoring; many tests look at the outcome.
+One kernel with HTEX and threads runs the whole workload once for each way of monitoring; many tests look at it.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _submitted(kernel: DataFlowKernel, label: str, work: Path) -> dict[str, Any]
         "inputs": keywords(inputs=[double(3)]),
         "fail": fail("on purpose"),
         "depends": double(failed),
-        "keywords": keywords(1, 2, function=3, where=4, number=5, try_=6, other=7, func=8, resource_specification=9),
+        "keywords": keywords(1, 2, function=3, where=4, number=5, try_=6, other=7),
         "flaky": flaky(str(work / "marker")),
         "slow": slow(),
         "large": large(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import threading
 from collections.abc import Callable
 from multiprocessing.queues import Queue
 from typing import Any, Protocol
@@ -34,13 +35,19 @@ class Sink:
         self._context = context
         self._opener = opener
         self._journal: Appends | None = None
+        self._opening = threading.Lock()
         self._nodes: dict[tuple[str, str], tuple[Any, ...]] = {}
         self.refused = 0
         """Messages that could not be taken: not what this version of Heliograph knows."""
 
     def begin(self, run: str, run_dir: str) -> Appends:
         if self._journal is None:
-            self._journal = self._opener(run, run_dir)
+            held = self._opening.acquire(timeout=1.0)  # threads that are first at once share one journal
+            try:
+                self._journal = self._journal or self._opener(run, run_dir)
+            finally:
+                if held:
+                    self._opening.release()
         return self._journal
 
     def take(self, message: Any) -> None:

@@ -137,7 +137,7 @@ def _state(message: Message, state: str, try_: int, now: Moment) -> TaskState:
         fail_count=message["task_fail_count"] or None,
         fail_cost=_finite(message["task_fail_cost"]) if message["task_fail_count"] else None,
         fail_history=redact(message["task_fail_history"]) if failed else None,
-        joins=_numbers(message["task_joins"]) if state == "joining" else None,
+        joins=(_numbers(message["task_joins"]) or []) if state == "joining" else None,
         from_memo=message["from_memo"] if state != "pending" else None,
         hashsum=message["task_hashsum"],
         invoked=micros(message["task_time_invoked"]),

@@ -1,0 +1,161 @@
+"""What monitoring costs: no-op tasks on the HighThroughputExecutor, two workers, interleaved in one process.
+
+In: rounds and tasks. Out: a table of tasks/s for no monitoring, Parsl's own, ours, and ours on Parsl's official route,
+each against the unmonitored run of the same round; pack time and payload size of one task; a JSON file on request.
+
+    python -m tests.benchmarks.bench_overhead --rounds 5 --tasks 2000 --json overhead.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from parsl import python_app
+from parsl.config import Config
+from parsl.dataflow.dflow import DataFlowKernel
+from parsl.executors import HighThroughputExecutor
+from parsl.monitoring import MonitoringHub as ParslHub
+from parsl.providers import LocalProvider
+from parsl.serialize import pack_apply_message
+
+from heliograph.parsl import MonitoringHub
+from heliograph.parsl.submit import Partials, Trampoline, Where
+
+WARM_UP = 50
+
+
+def noop() -> None:
+    return None
+
+
+def ways(folder: Path, interval: float) -> dict[str, Callable[[], Any]]:
+    """How to monitor, by name; made anew for each kernel."""
+    bus = f"spool:{folder / 'spool'}"
+    database = f"sqlite:///{folder / 'parsl.db'}"
+    return {
+        "none": lambda: None,
+        "heliograph": lambda: MonitoringHub(bus_url=bus, resource_monitoring_interval=interval),
+        "heliograph, official radio": lambda: MonitoringHub(
+            bus_url=bus, resource_monitoring_interval=interval, official_radio=True
+        ),
+        "parsl": lambda: ParslHub(logging_endpoint=database, resource_monitoring_interval=interval),
+    }
+
+
+def kernel(folder: Path, monitoring: Any) -> DataFlowKernel:
+    executor = HighThroughputExecutor(
+        label="htex",
+        address="127.0.0.1",
+        max_workers_per_node=2,
+        cores_per_worker=0.1,
+        encrypted=False,
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+    )
+    return DataFlowKernel(
+        Config(
+            executors=[executor],
+            monitoring=monitoring,
+            run_dir=str(folder / "runinfo"),
+            strategy="none",
+            initialize_logging=False,
+        )
+    )
+
+
+def tasks_per_second(running: DataFlowKernel, tasks: int) -> float:
+    app = python_app(noop, data_flow_kernel=running)
+    for future in [app() for _ in range(WARM_UP)]:
+        future.result()
+    gc.collect()
+    began = time.perf_counter()
+    for future in [app() for _ in range(tasks)]:
+        future.result()
+    return tasks / (time.perf_counter() - began)
+
+
+def measure(names: list[str], *, rounds: int, tasks: int, interval: float) -> dict[str, list[float]]:
+    """tasks/s by way. Slow ways get fewer tasks; the order turns round every time, so that drift hits all alike."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else names[::-1]:
+            with tempfile.TemporaryDirectory(prefix="bench-overhead-", ignore_cleanup_errors=True) as folder:
+                os.environ["HELIOGRAPH_STATE_DIR"] = f"{folder}/state"
+                monitoring = ways(Path(folder), interval)[name]()
+                with kernel(Path(folder), monitoring) as running:
+                    count = tasks if name in {"none", "heliograph"} else max(100, tasks // 10)
+                    found[name].append(tasks_per_second(running, count))
+                print(f"round {number + 1}: {name}: {found[name][-1]:.0f}/s", file=sys.stderr)
+    return found
+
+
+def payload() -> dict[str, float]:
+    """Bytes and microseconds that packing one task takes, without and with the trampoline."""
+    route = (("run", "0" * 36), ("run_dir", "/somewhere/runinfo/000"), ("hub", None), ("sample_interval", 10.0))
+    partials = Partials(Trampoline(), Where(route=route, executor="htex", shared=False))
+    plain, ours = noop, partials.of(noop)
+    sizes = len(pack_apply_message(plain, (), {})), len(pack_apply_message(ours, (0, 0), {}))
+
+    def cost(function: Any, *args: Any) -> float:
+        pack_apply_message(function, args, {})
+        began = time.perf_counter()
+        for _ in range(5000):
+            pack_apply_message(function, args, {})
+        return (time.perf_counter() - began) / 5000 * 1e6
+
+    return {
+        "bytes_plain": sizes[0],
+        "bytes_heliograph": sizes[1],
+        "pack_us_plain": cost(plain),
+        "pack_us_heliograph": cost(ours, 0, 0),
+    }
+
+
+def summary(found: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Median tasks/s, and the median of the paired ratios to the unmonitored runs."""
+    return {
+        name: {
+            "tasks_per_second": statistics.median(values),
+            "of_unmonitored": statistics.median(v / base for v, base in zip(values, found["none"], strict=True)),
+        }
+        for name, values in found.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between samples, for all ways")
+    parser.add_argument("--ways", nargs="*", help="which ways, by name; 'none' is always among them")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--agents", action="store_true", help="let agents run beside it, as they do in real life")
+    args = parser.parse_args()
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    if not args.agents:
+        os.environ["HELIOGRAPH_AGENT"] = "off"
+    known = list(ways(Path(), args.interval))
+    names = [name for name in known if name == "none" or not args.ways or name in args.ways]
+    found = measure(names, rounds=args.rounds, tasks=args.tasks, interval=args.interval)
+    result = {"samples": found, "summary": summary(found), "payload": payload(), "interval": args.interval}
+    print(f"{'':28} {'tasks/s':>9} {'of none':>8}")
+    for name, row in result["summary"].items():
+        print(f"{name:28} {row['tasks_per_second']:9.0f} {row['of_unmonitored']:8.2f}")
+    print("one task: {bytes_plain:.0f} → {bytes_heliograph:.0f} bytes, ".format(**result["payload"]), end="")
+    print("{pack_us_plain:.1f} → {pack_us_heliograph:.1f} µs to pack".format(**result["payload"]))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
