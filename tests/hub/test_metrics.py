@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from heliograph_hub.config import HubConfig
 from heliograph_hub.labels import Labels
 from heliograph_hub.lag import LONGEST, Lag, Waiting
 from heliograph_hub.workload import Workload
+from heliograph_store.migrate import migrate
 from tests.hub.conftest import Serving, bearer
 from tests.hub.recorded import SECOND, Recorder, ended, now, started, surroundings, task
 
@@ -23,6 +25,15 @@ from tests.hub.recorded import SECOND, Recorder, ended, now, started, surroundin
 @pytest.fixture
 def recorder(config: HubConfig) -> Iterator[Recorder]:
     made = Recorder(config)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def either(config: HubConfig, database_url: str) -> Iterator[Recorder]:
+    """A recorder on SQLite, and again on PostgreSQL."""
+    migrate(database_url)
+    made = Recorder(replace(config, database_url=database_url))
     yield made
     made.close()
 
@@ -66,14 +77,14 @@ class Watched:
         return sum(s.value for s in samples)
 
 
-def test_gauges_follow_the_store(recorder: Recorder) -> None:
-    watched = Watched(recorder)
+def test_gauges_follow_the_store(either: Recorder) -> None:
+    watched = Watched(either)
     at = watched.clock.at
-    recorder.write("alive", [*started(at, lease=3600 * SECOND), *surroundings(at), *task(0, at)])
-    recorder.write("alive", [TaskState(at=at, origin="parsl", number=1, try_=0, state="launched", executor="htex")])
-    recorder.write("dead", started(at - 3600 * SECOND))
-    recorder.write("well", [*started(at), *task(0, at), *ended(at)])
-    recorder.write("ill", [*started(at), *ended(at, failed=1)])
+    either.write("alive", [*started(at, lease=3600 * SECOND), *surroundings(at), *task(0, at)])
+    either.write("alive", [TaskState(at=at, origin="parsl", number=1, try_=0, state="launched", executor="htex")])
+    either.write("dead", started(at - 3600 * SECOND))
+    either.write("well", [*started(at), *task(0, at), *ended(at)])
+    either.write("ill", [*started(at), *ended(at, failed=1)])
     watched.after(60)
     assert {name: watched.value("runs", liveness=name) for name in ("running", "lost", "completed", "failed")} == {
         "running": 1, "lost": 1, "completed": 1, "failed": 1,
@@ -85,21 +96,21 @@ def test_gauges_follow_the_store(recorder: Recorder) -> None:
     assert watched.value("dropped_records", **{"class": "states"}) == 1
     assert watched.value("store_up") == 1
     head = {"origin": "parsl", "number": 1}
-    recorder.write("alive", [TaskState(at=watched.clock.at, try_=0, state="running", executor="htex", **head)])
+    either.write("alive", [TaskState(at=watched.clock.at, try_=0, state="running", executor="htex", **head)])
     watched.after(60)
     assert watched.value("tries_active", executor="htex", state="launched") == 0
     assert watched.value("tries_active", executor="htex", state="running") == 1
 
 
-def test_every_try_that_ends_is_counted_once(recorder: Recorder) -> None:
+def test_every_try_that_ends_is_counted_once(either: Recorder) -> None:
     """Also when a sweep needs many scrapes: each may take one small range of one run here."""
-    watched = Watched(recorder, step=3, budget=0.0)
-    recorder.write("old", task(0, watched.clock.at - 7200 * SECOND))
+    watched = Watched(either, step=3, budget=0.0)
+    either.write("old", task(0, watched.clock.at - 7200 * SECOND))
     written = 0
     for round_ in range(12):
         for run in ("a", "b"):
             for n in range(round_ % 4):
-                recorder.write(run, task(round_ * 10 + n, watched.clock.at, final="failed" if n == 2 else "exec_done"))
+                either.write(run, task(round_ * 10 + n, watched.clock.at, final="failed" if n == 2 else "exec_done"))
                 written += 1
         watched.after(11)
     assert watched.finished() < written

@@ -17,8 +17,9 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from heliograph_hub.histograms import Histograms
 from heliograph_hub.labels import UNKNOWN, Labels
 from heliograph_store.errors import StoreError
 from heliograph_store.read import workload as read
@@ -95,12 +96,10 @@ class Workload:
             ["app", "executor", "state"],
             registry=registry,
         )
-        self._waited = self._histogram(registry, "try_waiting_seconds", "From launch to the function's begin", WAITED)
-        self._ran = self._histogram(registry, "try_run_seconds", "How long the function ran", RAN)
-
-    @staticmethod
-    def _histogram(registry: CollectorRegistry, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"heliograph_{name}", text, ["app", "executor"], buckets=buckets, registry=registry)
+        self._waited = Histograms(
+            registry, "heliograph_try_waiting_seconds", "From launch to the function's beginning", WAITED
+        )
+        self._ran = Histograms(registry, "heliograph_try_run_seconds", "How long the function ran", RAN)
 
     def refresh(self) -> None:
         """Look at the store again if the last look is old. A store that is away leaves the last numbers and says so."""
@@ -179,17 +178,19 @@ class Workload:
 
     def _count(self, store: Store, sweep: Sweep, run: int, first: int, last: int) -> None:
         # Both questions before any number changes: a store that fails in between must not count a range twice.
-        finished = read.finished_tries(store, run, first=first, last=last, since=sweep.since, until=sweep.until)
+        finished = read.finished_tries(
+            store, run, first=first, last=last, since=sweep.since, until=sweep.until, waited=WAITED, ran=RAN
+        )
         active = read.active_tries(store, run, first=first, last=last)
         for here in active:
             sweep.active[self._executors.of(here.executor), here.state or UNKNOWN] += here.tries
         for row in finished:
-            app, executor = self._apps.of(row.app), self._executors.of(row.executor)
-            self._finished.labels(app, executor, row.state or UNKNOWN).inc()
-            if row.waited is not None:
-                self._waited.labels(app, executor).observe(max(0, row.waited) / 1e6)
-            if row.ran is not None:
-                self._ran.labels(app, executor).observe(max(0, row.ran) / 1e6)
+            labels = self._apps.of(row.app), self._executors.of(row.executor)
+            self._finished.labels(*labels, row.state or UNKNOWN).inc(row.tries)
+            if row.waited_bucket is not None:
+                self._waited.add(labels, bucket=row.waited_bucket, count=row.tries, total=row.waited)
+            if row.ran_bucket is not None:
+                self._ran.add(labels, bucket=row.ran_bucket, count=row.tries, total=row.ran)
 
 
 def _replace(gauge: Gauge, counts: Tally[tuple[str, str]]) -> None:

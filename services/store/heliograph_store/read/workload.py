@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, case, func, literal, literal_column, or_, select
 
 from heliograph.messages import FINAL, State
 from heliograph_store.read.liveness import GOOD_EXITS
@@ -19,6 +19,8 @@ from heliograph_store.schema import agents, apps, names, run_states, runs, tasks
 from heliograph_store.store import Store
 
 MAX_RUNS: Final = 10_000
+PLACES: Final = 1000
+"""More than a histogram has buckets."""
 _ENDS: Final = (*FINAL, State.FAIL_RETRYABLE)
 _END_RANKS: Final = sorted(state.rank for state in _ENDS)
 _ENDED_AT = func.coalesce(*(tries.c[state.value] for state in sorted(_ENDS, key=lambda s: s.rank)))
@@ -57,14 +59,21 @@ class StateCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishedTry:
-    """A try that reached its last state; durations None when not known, `waited` negative when two clocks differ."""
+class FinishedTries:
+    """Tries that reached their last state, and whose times fall between the same bounds.
+
+    `waited_bucket` is the place of the first bound that is no less than the time, the number of bounds when there is
+    none, and None when the time is not known; `waited` is the sum in seconds. The same for `ran`.
+    """
 
     app: str | None
     executor: str | None
     state: str | None
-    waited: int | None
-    ran: int | None
+    tries: int
+    waited_bucket: int | None
+    waited: float
+    ran_bucket: int | None
+    ran: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,29 +127,83 @@ def next_task(store: Store, run_id: int, at_least: int) -> int | None:
     return found
 
 
-def finished_tries(store: Store, run_id: int, *, first: int, last: int, since: int, until: int) -> list[FinishedTry]:
-    """Tries of the tasks `first` to `last` that ended after `since` and not after `until`.
+def finished_tries(
+    store: Store,
+    run_id: int,
+    *,
+    first: int,
+    last: int,
+    since: int,
+    until: int,
+    waited: Sequence[float],
+    ran: Sequence[float],
+) -> list[FinishedTries]:
+    """Tries of the tasks `first` to `last` that ended after `since` and not after `until`, counted by the database.
 
-    Reads that range of the primary key of `tries`.
+    `waited` and `ran` are bounds in seconds, ascending; a negative wait (two clocks that differ) counts as none. Reads
+    that range of the primary key of `tries`.
     """
     t = tries.c
-    query = (
+    ended = (
         select(
-            apps.c.name.label("app"),
-            names.c.name.label("executor"),
+            tasks.c.app,
+            func.coalesce(t.executor, tasks.c.executor).label("executor"),
             t.state,
-            (_BEGAN - _LAUNCHED).label("waited"),
-            func.coalesce(t.elapsed, t.ended - t.began, t.running_ended - t.running, _ENDED_AT - _BEGAN).label("ran"),
+            _positive(_BEGAN - _LAUNCHED).label("waited"),
+            _positive(
+                func.coalesce(t.elapsed, t.ended - t.began, t.running_ended - t.running, _ENDED_AT - _BEGAN)
+            ).label("ran"),
         )
-        .select_from(
-            tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task))
-            .outerjoin(apps, apps.c.id == tasks.c.app)
-            .outerjoin(names, names.c.id == func.coalesce(t.executor, tasks.c.executor))
-        )
+        .select_from(tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task)))
         .where(t.run == run_id, t.task >= first, t.task <= last, t.state.in_(_END_RANKS))
         .where(since < _ENDED_AT, until >= _ENDED_AT)
+        .subquery()
     )
-    return [FinishedTry(**{**row, "state": state_name(row["state"])}) for row in fetch(store, query)]
+    groups = (ended.c.app, ended.c.executor, ended.c.state)
+    # Both bucket numbers in one, so that they are computed once a row. Names are joined to the groups: to every row
+    # they would cost more than the count.
+    buckets = (_bucket(ended.c.waited, waited) * PLACES + _bucket(ended.c.ran, ran)).label("buckets")
+    counted = (
+        select(
+            *groups,
+            buckets,
+            func.count().label("tries"),
+            func.coalesce(func.sum(ended.c.waited), 0).label("waited"),
+            func.coalesce(func.sum(ended.c.ran), 0).label("ran"),
+        )
+        .group_by(*groups, literal_column("4"))
+        .subquery()
+    )
+    c = counted.c
+    query = select(
+        apps.c.name.label("app"), names.c.name.label("executor"), c.state, c.buckets, c.tries, c.waited, c.ran
+    ).select_from(counted.outerjoin(apps, apps.c.id == c.app).outerjoin(names, names.c.id == c.executor))
+    return [_finished(row) for row in fetch(store, query)]
+
+
+def _positive(value: ColumnElement[int]) -> ColumnElement[int]:
+    return case((value < 0, literal(0, BigInteger)), else_=value)
+
+
+def _bucket(value: ColumnElement[int], bounds: Sequence[float]) -> ColumnElement[int]:
+    """1 for the first bound, and 0 for a value that is not known."""
+    steps = [(value <= literal(round(bound * 1_000_000), BigInteger), place) for place, bound in enumerate(bounds, 1)]
+    return case((value.is_(None), 0), *steps, else_=len(bounds) + 1)
+
+
+def _finished(row: dict[str, Any]) -> FinishedTries:
+    """Sums come as Decimal from PostgreSQL."""
+    waited, ran = divmod(row.pop("buckets"), PLACES)
+    return FinishedTries(
+        app=row["app"],
+        executor=row["executor"],
+        state=state_name(row["state"]),
+        tries=row["tries"],
+        waited_bucket=waited - 1 if waited else None,
+        waited=int(row["waited"]) / 1_000_000,
+        ran_bucket=ran - 1 if ran else None,
+        ran=int(row["ran"]) / 1_000_000,
+    )
 
 
 def active_tries(store: Store, run_id: int, *, first: int, last: int) -> list[ActiveTries]:
