@@ -25,13 +25,14 @@ from tests.server.ingest import batches, stored
 class Tree:
     """A running `heliograph up`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         self.data = folder / "data"
         self.log = folder / "up.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HELIOGRAPH_")}
+        environment |= {f"HELIOGRAPH_{name.upper()}": value for name, value in variables.items()}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "heliograph.cli", "up", "--data", str(self.data), "--port", "0"],
+                [sys.executable, "-m", "heliograph.cli", "up", "--data", str(self.data), "--port", "0", *arguments],
                 env=environment,
                 stdout=output,
                 stderr=output,
@@ -72,6 +73,17 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
             one.process.wait(45)
         except subprocess.TimeoutExpired:
             one.process.kill()
+
+
+@pytest.fixture
+def tree_on_nfs(tmp_path: Path) -> Iterator[Tree]:
+    (tmp_path / "mounts").write_text(f"/dev/vda1 / ext4 rw 0 0\nserver:/x {tmp_path}/data nfs rw 0 0\n")
+    (tmp_path / "state").mkdir(mode=0o700)
+    one = Tree(tmp_path, "--mounts", f"{tmp_path}/mounts", state_dir=f"{tmp_path}/state")
+    yield one
+    if one.process.poll() is None:
+        one.process.terminate()
+        one.process.wait(45)
 
 
 def get(url: str) -> tuple[int, str]:
@@ -135,3 +147,22 @@ def test_nothing_outlives_a_killed_parent(tree: Tree) -> None:
     while any(alive(pid) for pid in roles.values()):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_on_a_network_file_system_it_publishes_copies(tree_on_nfs: Tree, tmp_path: Path) -> None:
+    tree = tree_on_nfs
+    hub = tree.hub()
+    tree.wait(lambda: get(f"{hub}/readyz")[0] == 200)
+    route = connect(hub, run="run", run_dir="/runs/run")
+    made = list(batches("run", 40))
+    with closing(open_publisher(route.bus, name="agent", token=route.token)) as publisher:
+        publisher.publish([outgoing for _, outgoing in made])
+    facts = {fact for some, _ in made for fact in some}
+    published = tree.data / "heliograph.db"
+    tree.wait(lambda: published.exists() and stored(f"sqlite:///{published}") == facts)
+    assert not (tree.data / "heliograph.db-wal").exists()
+    assert list((tmp_path / "state").glob("databases/*/heliograph.db"))
+    tree.process.terminate()
+    assert tree.process.wait(45) == 0, tree.log.read_text()
+    assert stored(f"sqlite:///{published}") == facts
+    assert not list((tmp_path / "state").glob("databases/*/heliograph.db"))

@@ -51,6 +51,10 @@ def _hub_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", dest="hub_port", type=int, help="port of the hub (default: 55055; 0: a free one)")
 
 
+def _mounts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mounts", type=Path, default=None, help=argparse.SUPPRESS)
+
+
 def _health(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--health-port", type=int, help="port of /metrics, /healthz, /readyz (default: 55056; 0: free)")
 
@@ -64,6 +68,7 @@ def _up(subparsers: Subparsers) -> None:
     _bus(parser)
     _hub_address(parser)
     _health(parser)
+    _mounts(parser)
 
 
 def _writer(subparsers: Subparsers) -> None:
@@ -71,6 +76,7 @@ def _writer(subparsers: Subparsers) -> None:
     _database(parser)
     _bus(parser)
     _health(parser)
+    _mounts(parser)
 
 
 def _hub(subparsers: Subparsers) -> None:
@@ -78,11 +84,14 @@ def _hub(subparsers: Subparsers) -> None:
     _database(parser)
     _bus(parser)
     _hub_address(parser)
+    _mounts(parser)
     parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
 
 
 def _migrate(subparsers: Subparsers) -> None:
-    _database(_command(subparsers, "migrate", "bring a database to this version's schema", "roles", "migrate"))
+    parser = _command(subparsers, "migrate", "bring a database to this version's schema", "roles", "migrate")
+    _database(parser)
+    _mounts(parser)
 
 
 def _embedded(subparsers: Subparsers) -> None:
@@ -98,7 +107,7 @@ def _embedded(subparsers: Subparsers) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--owner-pid", type=int, required=True, metavar="PID")
     parser.add_argument("--owner-start", type=int, default=None, metavar="TICKS")
-    parser.add_argument("--mounts", type=Path, default=None, help=argparse.SUPPRESS)
+    _mounts(parser)
 
 
 def _runs(subparsers: Subparsers) -> None:

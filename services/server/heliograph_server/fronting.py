@@ -13,7 +13,7 @@ from pathlib import Path
 from heliograph_hub.config import HubConfig
 from heliograph_server import storage
 from heliograph_server.http import listen, serve, url_of
-from heliograph_server.roles import checked_bus, needed
+from heliograph_server.roles import checked_bus, needed, placement_of
 from heliograph_server.settings import Settings
 
 KEY_FILE = "hub-secret"
@@ -21,9 +21,10 @@ KEY_FILE = "hub-secret"
 
 def config_of(settings: Settings) -> HubConfig:
     """Raises BadConfig for what would open a door by accident."""
+    placement = placement_of(settings)
     return HubConfig(
         bus_url=checked_bus(settings),
-        database_url=needed(settings, "database"),
+        database_url=placement.readable_url if placement else needed(settings, "database"),
         public_bus_url=settings.public_bus,
         public_url=settings.public_url,
         host=settings.hub_host,

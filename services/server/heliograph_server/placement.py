@@ -55,8 +55,9 @@ class Placement:
         if self.apart and self.published.exists():
             remove(self.live)
 
-    def settler(self) -> Settler:
-        return AckAfterPublish(lambda: publish(self.live, self.published)) if self.apart else AckNow()
+    def settler(self, *, most: int | None = None) -> Settler:
+        """Who acknowledges; `most` as in AckAfterPublish."""
+        return AckAfterPublish(lambda: publish(self.live, self.published), most=most) if self.apart else AckNow()
 
 
 def mount_table(path: Path | None = None) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heliograph.bus import hidden
 from heliograph_server import logs
 from heliograph_server.errors import SetupError
 from heliograph_server.settings import Settings, load
 
+if TYPE_CHECKING:
+    from heliograph_server.placement import Placement
+
 log = logging.getLogger("heliograph.server")
-GIVEN = ("data", "database", "bus", "hub_host", "hub_port", "health_port")
+GIVEN = ("data", "database", "bus", "hub_host", "hub_port", "health_port", "mounts")
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -32,6 +35,17 @@ def needed(settings: Settings, name: str) -> str:
     if not value:
         raise SetupError(f"no {name} is named: give --{name} URL or set HELIOGRAPH_{name.upper()}")
     return str(value)
+
+
+def placement_of(settings: Settings) -> Placement | None:
+    """Where a SQLite database is written, None for a server's."""
+    from heliograph.state import state_folder
+    from heliograph_server.placement import SCHEME, mount_table, place
+
+    database = needed(settings, "database")
+    if not database.startswith(SCHEME):
+        return None
+    return place(database, table=mount_table(settings.mounts), state_folder=state_folder())
 
 
 def checked_bus(settings: Settings) -> str:
@@ -50,6 +64,10 @@ def migrate(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     database = needed(settings, "database")
+    placement = placement_of(settings)
+    if placement is not None and placement.apart:
+        print(f"{placement.published} is on a network file system; its writer keeps the schema up to date")
+        return 0
     make_folder(database)
     print(f"schema {storage.migrate(database)}")
     return 0

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     minute_samples_for: float | None = Field(
         default=None, gt=0, description="Days after which samples thin to one summary a try; unset: never"
     )
+    mounts: Path | None = Field(default=None, description="Mount table to go by instead of the system's")
     log_format: Literal["text", "json"] = Field(default="text", description="How log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
 

@@ -50,8 +50,16 @@ def publish(live: Path, published: Path) -> None:
 class AckAfterPublish:
     """Holds acknowledgements back until a snapshot has the rows."""
 
-    def __init__(self, publish_now: Callable[[], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        publish_now: Callable[[], None],
+        *,
+        most: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`most` is how many may be held back where the bus brings no more before some are acknowledged."""
         self._publish = publish_now
+        self._most = most
         self._clock = clock
         self._waiting: list[Delivery] = []
         self._next = clock()  # the first rows show up where the user looks for them at once
@@ -65,7 +73,8 @@ class AckAfterPublish:
         self._waiting += [replace(delivery, body=b"") for delivery in deliveries]  # only the handle is still needed
 
     def tick(self, consumer: Consumer) -> None:
-        if self._waiting and self._clock() >= self._next:
+        full = self._most is not None and len(self._waiting) >= self._most
+        if self._waiting and (full or self._clock() >= self._next):
             self.finish(consumer)
 
     def finish(self, consumer: Consumer) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from heliograph_server import storage
 from heliograph_server.fronting import config_of
 from heliograph_server.http import listen
-from heliograph_server.roles import make_folder, settings_of
+from heliograph_server.roles import make_folder, placement_of, settings_of
 from heliograph_server.settings import PREFIX, Settings
 from heliograph_writer.pipeline import backoff
 from heliograph_writer.stop import Stop
@@ -94,10 +94,13 @@ def up(args: argparse.Namespace) -> int:
     make_folder(settings.database)
     config_of(settings)  # says at once what would open a door by accident
     _check_port(settings)
-    storage.migrate(settings.database)
+    placement = placement_of(settings)
+    if placement is None or not placement.apart:
+        storage.migrate(settings.database)
     stop = Stop()
     stop.on_signals()
-    roles = roles_of(settings)
+    # The live file is on this node, whoever looks at the database from elsewhere sees what is published.
+    roles = roles_of(settings, readable=placement.live_url if placement else settings.database)
     status = 0
     try:
         for role in roles:
@@ -123,8 +126,8 @@ def with_defaults(settings: Settings) -> Settings:
     return settings.model_copy(update={"data": data, "database": database, "bus": bus, "health_port": health_port})
 
 
-def roles_of(settings: Settings) -> list[Role]:
-    """Sinks first: the writer before whoever brings it work."""
+def roles_of(settings: Settings, *, readable: str) -> list[Role]:
+    """Sinks first: the writer before whoever brings it work. `readable` is the database as readers here open it."""
     base = [sys.executable, "-m", "heliograph_server"]
     writer = [*base, "writer"]
     hub = [*base, "hub", "--host", settings.hub_host, "--port", str(settings.hub_port)]
@@ -133,7 +136,7 @@ def roles_of(settings: Settings) -> list[Role]:
     health = {f"{PREFIX}HEALTH_PORT": str(settings.health_port)}
     return [
         Role(name="writer", command=writer, environment={**environment, **health}),
-        Role(name="hub", command=hub, environment=environment),
+        Role(name="hub", command=hub, environment={**environment, f"{PREFIX}DATABASE": readable}),
     ]
 
 
@@ -144,6 +147,8 @@ def environment_for(settings: Settings) -> dict[str, str]:
         environment.pop(f"{PREFIX}{name.upper()}_FILE", None)
         environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     environment[f"{PREFIX}DATA"] = str(settings.data)
+    if settings.mounts is not None:
+        environment[f"{PREFIX}MOUNTS"] = str(settings.mounts)
     return environment
 
 

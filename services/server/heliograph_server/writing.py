@@ -16,7 +16,7 @@ from heliograph_server import storage
 from heliograph_server.health import HealthServer
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import SCHEME, sqlite_path
-from heliograph_server.roles import checked_bus, make_folder, needed
+from heliograph_server.roles import checked_bus, make_folder, needed, placement_of
 from heliograph_server.settings import Settings
 from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
@@ -96,9 +96,16 @@ def _alone(database: str, stop: Stop) -> Iterator[bool]:
 
 def _write(settings: Settings, config: WriterConfig, metrics: WriterMetrics, stop: Stop) -> None:
     database, bus = needed(settings, "database"), needed(settings, "bus")
+    placement = placement_of(settings)
+    if placement is not None and placement.apart:
+        placement.fetch()
+        database = placement.live_url
+        storage.migrate(database)
     storage.wait_until_usable(database, stop, metrics)
     if stop.asked:
         return
+    # A broker hands out no more than `prefetch` before it gets acknowledgements; a spool has no such limit.
+    most = None if bus.startswith("spool:") else config.prefetch // 2
     with storage.opened(database) as writer:
         log.info("writing from %s", hidden(bus))
         WriterLoop(
@@ -107,6 +114,9 @@ def _write(settings: Settings, config: WriterConfig, metrics: WriterMetrics, sto
             writer=writer,
             metrics=metrics,
             stop=stop,
+            settler=placement.settler(most=most) if placement else None,
             upkeep=Upkeep(writer.store, policy_of(settings), metrics, every=config.retention_every),
         ).run()
+    if placement is not None:
+        placement.leave()
     log.info("stopped")
