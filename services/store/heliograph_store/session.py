@@ -162,7 +162,10 @@ class SqliteSession:
         self._cursor.execute(_update_run("?"), (*values[1:], values[0]))
 
     def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
-        _add(self._cursor, table, deltas, "?")
+        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+        source = f"VALUES ({','.join('?' * len(table.columns))})"
+        self._cursor.executemany(_add_sql(table, source), changed)
+        _delete_empty(self._cursor, table, "?", changed)
 
 
 def _json_keys(keys: Iterable[Values]) -> str:
@@ -221,10 +224,9 @@ class PostgresSession:
             f"CREATE TEMP TABLE IF NOT EXISTS stage_{table.name} (LIKE {table.name}) ON COMMIT DELETE ROWS"
         )
         self._copy(f"stage_{table.name}", rows)
-        self._cursor.execute(_upsert_staged(table, replace=replace))
-        count = self._cursor.rowcount
-        self._cursor.execute(f"TRUNCATE stage_{table.name}")
-        return count
+        # The stage is emptied at commit; until then it may hold rows of the transaction's other runs.
+        self._cursor.execute(_upsert_staged(table, replace=replace), (rows[0][0],))
+        return self._cursor.rowcount
 
     def _copy(self, target: str, rows: Iterable[Values]) -> None:
         with self._cursor.copy(f"COPY {target} FROM STDIN") as copy:
@@ -242,7 +244,12 @@ class PostgresSession:
         self._cursor.execute(_update_run("%s"), (*values[1:], values[0]))
 
     def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
-        _add(self._cursor, table, deltas, "%s")
+        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+        if changed:
+            source = f"SELECT * FROM unnest({', '.join(['%s::bigint[]'] * len(table.columns))})"  # noqa: S608
+            columns = [list(column) for column in zip(*changed, strict=True)]
+            self._cursor.execute(_add_sql(table, source), columns)
+            _delete_empty(self._cursor, table, "%s", changed)
 
 
 FEW: Final = 12
@@ -254,19 +261,20 @@ def run_lock_key(run: str) -> int:
     return int.from_bytes(blake2b(b"heliograph " + run.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _add(cursor: Any, table: Table, deltas: Mapping[Values, int], mark: str) -> None:
-    changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
-    if not changed:
-        return
-    *keys, counter = table.c.keys()
-    marks = ",".join([mark] * (len(keys) + 1))
-    cursor.executemany(
-        f"INSERT INTO {table.name} VALUES ({marks}) "  # noqa: S608
-        f"ON CONFLICT ({','.join(keys)}) DO UPDATE SET {counter} = {table.name}.{counter} + excluded.{counter}",
-        changed,
+@cache
+def _add_sql(table: Table, source: str) -> str:
+    *keys, counter = (column.name for column in table.columns)
+    return (
+        f"INSERT INTO {table.name} {source} "
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {counter} = {table.name}.{counter} + excluded.{counter}"
     )
+
+
+def _delete_empty(cursor: Any, table: Table, mark: str, changed: Iterable[Values]) -> None:
+    """Counters that came to zero go: a fresh count would not have them either."""
     fallen = [row[:-1] for row in changed if row[-1] < 0]
     if fallen:
+        *keys, counter = (column.name for column in table.columns)
         where = " AND ".join(f"{key} = {mark}" for key in keys)
         cursor.executemany(f"DELETE FROM {table.name} WHERE {where} AND {counter} = 0", fallen)  # noqa: S608
 
@@ -309,7 +317,7 @@ def _conflict(table: Table, *, replace: bool) -> str:
 def _upsert_staged(table: Table, *, replace: bool) -> str:
     keys = ", ".join(c.name for c in table.primary_key.columns)
     return (
-        f"INSERT INTO {table.name} SELECT * FROM stage_{table.name} ORDER BY {keys} "  # noqa: S608
+        f"INSERT INTO {table.name} SELECT * FROM stage_{table.name} WHERE run = %s ORDER BY {keys} "  # noqa: S608
         + _conflict(table, replace=replace)
     )
 
