@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import threading
@@ -16,7 +17,8 @@ import pytest
 
 from heliograph.bus import BadMessage, BusUnavailable, Outgoing, open_publisher
 from heliograph.messages import Class
-from heliograph_hub.config import HubConfig
+from heliograph_hub.app import create_app
+from heliograph_hub.config import BadConfig, HubConfig
 from heliograph_hub.tokens import Claims, Signer
 from tests.hub.conftest import JOIN, LOCKED, READ, Serving, batch, bearer, drain, server
 
@@ -285,6 +287,43 @@ def test_not_ready_without_a_schema_and_ready_after_the_migration(
     assert client.get("/healthz").status_code == 200
     shutil.copy(empty_database, path)
     assert client.get("/readyz").status_code == 200
+
+
+def test_no_secret_reaches_a_log(serving: Serving, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    caplog.set_level(logging.DEBUG)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    client = serving(
+        bus_url=f"spool:{blocked}/x",
+        database_url="postgresql://user:db-password@127.0.0.1:1/db",
+        public_bus_url="amqp://agent:bus-password@broker/h",
+        **LOCKED,
+    )
+    given = client.post("/v1/connect", json={"run": "r-1"}, headers=bearer(JOIN)).json()["token"]
+    assert post(client, batch("r-1"), auth=given).status_code == 503
+    answers = [client.get(path, headers=bearer(READ)) for path in ("/", "/v1/runs", "/readyz", "/metrics")]
+    assert [a.status_code for a in answers] == [200, 503, 503, 200]
+    said = caplog.text + "".join(a.text for a in answers)
+    for secret in (given, JOIN, READ, "db-password", "bus-password", "s" * 32):
+        assert secret not in said
+
+
+def test_a_signing_secret_that_others_can_read_stops_the_hub(config: HubConfig, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x" * 64)
+    secret.chmod(0o644)
+    with pytest.raises(BadConfig, match="0600"):
+        create_app(replace(config, signing_secret=None, signing_secret_file=secret))
+
+
+def test_tokens_outlive_a_restart_with_a_secret_file(config: HubConfig, tmp_path: Path) -> None:
+    kept = replace(config, signing_secret=None, signing_secret_file=tmp_path / "state" / "secret")
+    with server(kept) as client:
+        given = client.post("/v1/connect", json={"run": "r-1"}).json()["token"]
+    with server(kept) as client:
+        assert post(client, batch("r-1"), auth=given).status_code == 204
+    with server(replace(config, signing_secret=None)) as client:
+        assert post(client, batch("r-1"), auth=given).status_code == 401
 
 
 def test_stopping_leaves_no_publisher_thread(config: HubConfig) -> None:

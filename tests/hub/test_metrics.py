@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -232,6 +234,28 @@ def test_lag_is_zero_when_nothing_waits_and_the_age_of_the_newest_otherwise() ->
     assert measured() == LONGEST
     newest = clock.at + 60 * SECOND
     assert measured() == 0, "a clock that runs ahead"
+
+
+def test_while_the_bus_takes_its_time_others_get_the_last_answer() -> None:
+    clock, answers, gate = Clock(), 0, threading.Event()
+
+    def waiting() -> int:
+        nonlocal answers
+        answers += 1
+        if answers > 1:
+            gate.wait(10)
+        return 1
+
+    lag = Lag(waiting=waiting, newest=lambda: clock.at - 5 * SECOND, now=clock)
+    assert lag.micros() == 5 * SECOND
+    clock.forward(60)
+    slow = threading.Thread(target=lag.micros)
+    slow.start()
+    while answers < 2:
+        time.sleep(0.001)
+    assert lag.micros() == 5 * SECOND
+    gate.set()
+    slow.join()
 
 
 def test_waiting_batches_are_seen_and_not_taken(config: HubConfig) -> None:

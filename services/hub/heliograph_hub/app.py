@@ -19,7 +19,7 @@ from heliograph import __version__
 from heliograph.bus import Publisher, open_consumer, open_publisher
 from heliograph_hub import errors, handshake, health, intake, pages, rest, scrape
 from heliograph_hub.bodies import Budget
-from heliograph_hub.config import HubConfig
+from heliograph_hub.config import BadConfig, HubConfig
 from heliograph_hub.guard import Guard
 from heliograph_hub.lag import Lag, Waiting
 from heliograph_hub.meters import Meters
@@ -40,7 +40,7 @@ until it is null. Errors have one shape: `{"error": {"status", "what", "where", 
 
 
 def create_app(config: HubConfig) -> FastAPI:
-    """The hub as an ASGI app. Raises PermissionError for a signing secret that others can read."""
+    """The hub as an ASGI app. Raises BadConfig for a signing secret that cannot be used."""
     parts = _parts(config)
     app = FastAPI(
         title="Heliograph hub",
@@ -100,7 +100,10 @@ def _secret(config: HubConfig) -> str | bytes:
     if config.signing_secret is not None:
         return config.signing_secret
     if config.signing_secret_file is not None:
-        return secret_from_file(config.signing_secret_file)
+        try:
+            return secret_from_file(config.signing_secret_file)
+        except OSError as error:
+            raise BadConfig(f"the signing secret cannot be used: {error}") from error
     log.warning("no signing secret is set: agents have to connect again after a restart of this hub")
     return secrets.token_bytes(32)
 

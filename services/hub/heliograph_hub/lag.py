@@ -19,6 +19,8 @@ log = logging.getLogger("heliograph.hub")
 
 FRESH = 5.0
 """Seconds for which an answer is used again."""
+PATIENCE = 3.0
+"""Seconds for the bus to answer."""
 LONGEST = 24 * 3_600_000_000
 """The lag is never said to be more than this, in microseconds."""
 
@@ -42,11 +44,16 @@ class Lag:
 
         An answer too long is harmless (a run is 'unknown' for a moment), one too short would call a live run lost.
         """
-        with self._lock:
-            if self._now() >= self._until:
-                self._value = self._measure()
-                self._until = self._now() + int(FRESH * 1e6)
-            return self._value
+        first = self._until == 0
+        # While somebody measures, and a broker may take its time to answer, the others use the last answer.
+        if self._now() >= self._until and self._lock.acquire(blocking=first):
+            try:
+                if self._now() >= self._until:
+                    self._value = self._measure()
+                    self._until = self._now() + int(FRESH * 1e6)
+            finally:
+                self._lock.release()
+        return self._value
 
     def _measure(self) -> int:
         if self._waiting() == 0:
@@ -61,7 +68,7 @@ class Lag:
 class Waiting:
     """Batches on the bus, by a consumer that never consumes. It lives in a thread of its own, as consumers must."""
 
-    def __init__(self, open_: Callable[[], Consumer], *, timeout: float = 5.0) -> None:
+    def __init__(self, open_: Callable[[], Consumer], *, timeout: float = PATIENCE) -> None:
         self._open, self._timeout = open_, timeout
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bus-depth")
         self._consumer: Consumer | None = None
@@ -69,8 +76,13 @@ class Waiting:
     def __call__(self) -> int | None:
         """How many, None when the bus does not say in time."""
         try:
-            return self._thread.submit(self._ask).result(self._timeout)
-        except (BusUnavailable, BadUrl, TimeoutError, RuntimeError) as error:  # RuntimeError: closed already
+            asked = self._thread.submit(self._ask)
+        except RuntimeError:  # closed already
+            return None
+        try:
+            return asked.result(self._timeout)
+        except (BusUnavailable, BadUrl, TimeoutError) as error:
+            asked.cancel()  # or questions would queue up behind a broker that hangs
             log.debug("the bus does not say what waits: %s", error)
             return None
 
