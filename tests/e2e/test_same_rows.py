@@ -1,12 +1,12 @@
 """One workflow over three ways into two databases ends in the same rows, wherever values are determined."""
 
 import contextlib
-import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,14 @@ def rows(database: str, run: str) -> dict[str, list[list[Any]]]:
         if ended and ended[0][0] and running[0][0] >= RAN:
             break
         time.sleep(0.5)
-    read = {name: [list(row) for row in sql_rows(database, sql, run=run)] for name, sql in QUERIES.items()}
-    return {name: sorted(json.loads(json.dumps(found, default=str)), key=str) for name, found in read.items()}
+    return {name: sorted(map(determined, sql_rows(database, sql, run=run)), key=str) for name, sql in QUERIES.items()}
+
+
+def determined(row: Sequence[Any]) -> list[Any]:
+    """The row without what differs from process to process (addresses and momentary states inside reprs), and with
+    the words that PostgreSQL has for a flag in a text column, which Parsl leaves to the database, too."""
+    row = [{"false": "0", "true": "1"}.get(v, v) if isinstance(v, str) else v for v in row]
+    return [re.sub(r" at 0x[0-9a-f]+( state=\w+)?", "", v) if isinstance(v, str) else v for v in row]
 
 
 RAN = 22
