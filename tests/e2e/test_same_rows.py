@@ -24,7 +24,8 @@ QUERIES = {
                      task_try_time_launched IS NULL, task_try_time_running IS NULL, task_try_time_returned IS NULL
               FROM try WHERE run_id = :run""",
     "status": "SELECT task_id, try_id, task_status_name FROM status WHERE run_id = :run",
-    "block": "SELECT DISTINCT executor_label, block_id, status FROM block WHERE run_id = :run",
+    # Which statuses of a block are seen depends on when Parsl polls.
+    "block": "SELECT DISTINCT executor_label, block_id FROM block WHERE run_id = :run",
     "node": "SELECT DISTINCT block_id, worker_count, python_v FROM node WHERE run_id = :run",
 }
 
