@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,3 +122,13 @@ def drain(consumer: Consumer, count: int, *, timeout: float = 20, limit: int | N
     while len(got) < count and time.monotonic() < end:
         got += consumer.receive(limit or count - len(got), 0.2)
     return got
+
+
+def eventually(happened: Callable[[], bool], timeout: float = 10) -> bool:
+    """Whether it happens within `timeout` seconds: a broker's counts lag behind its queues."""
+    end = time.monotonic() + timeout
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True

@@ -17,7 +17,7 @@ from heliograph.bus.amqp.address import Address
 from heliograph.bus.amqp.link import Fate, Link, Message
 from heliograph.bus.amqp.topology import EXCHANGE, SAMPLES, STATES, UNROUTED, _states_arguments
 from heliograph.messages import Class
-from tests.bus.carriers import drain, out
+from tests.bus.carriers import drain, eventually, out
 from tests.fixtures.broker import Broker
 from tests.fixtures.certificates import self_signed
 from tests.fixtures.proxy import Proxy
@@ -132,7 +132,7 @@ def test_an_unknown_class_waits_among_the_unrouted_and_can_be_seen_and_dropped(u
     (letter,) = dead.list()
     assert (letter.reason, letter.route, letter.body) == ("no queue takes this route", "novelties.r1", b"new")
     assert dead.replay([letter.id]) == 1  # still nobody takes it
-    assert dead.count() == 1
+    assert eventually(lambda: dead.count() == 1)
     assert dead.drop([letter.id]) == 1
     assert dead.count() == 0
     consumer.close()
@@ -373,7 +373,7 @@ def test_a_paused_consumer_survives_a_cut_and_resumes(broker: Broker, vhost: str
         with pytest.raises(BusUnavailable):
             consumer.receive(1, 1)
         assert consumer.receive(1, 0.3) == []
-        assert consumer.depth() == 1
+        assert eventually(lambda: consumer.depth() == 1)
         consumer.resume()
         assert [d.body for d in drain(consumer, 1)] == [b"x"]
         consumer.close()

@@ -14,7 +14,7 @@ import pytest
 
 from heliograph.bus import MAX_BODY, BadMessage, BadUrl, open_consumer, open_dead_letters, open_publisher
 from heliograph.messages import Class
-from tests.bus.carriers import Carrier, drain, intake, out
+from tests.bus.carriers import Carrier, drain, eventually, intake, out
 from tests.fixtures.broker import Broker
 
 
@@ -146,12 +146,12 @@ def test_rejected_lands_in_the_dead_letters_with_its_reason_and_can_be_replayed(
     consumer.reject(by_body[b"hopeless"], "hopeless")
     consumer.ack([by_body[b"fine"]])
     assert consumer.receive(5, 0.2) == []
-    assert dead.count() == 2
+    assert eventually(lambda: dead.count() == 2)
     for _ in range(3):  # looking changes nothing
         letters = {letter.body: letter for letter in dead.list()}
         assert letters.keys() == {b"poison", b"hopeless"}
         assert len(list(dead.list(limit=1))) == 1
-        assert dead.count() == 2
+        assert eventually(lambda: dead.count() == 2)
     poison = letters[b"poison"]
     assert poison.reason.startswith("not a batch: ")
     assert (poison.route, poison.size) == ("samples.r.1", 6)
@@ -176,7 +176,7 @@ def test_pause_and_resume(carrier: Carrier) -> None:
     consumer.pause()
     publisher.publish([out(b"later")])
     assert consumer.receive(5, 0.3) == []
-    assert consumer.depth() == 1
+    assert eventually(lambda: consumer.depth() == 1)
     other = carrier.consumer("other")
     (taken,) = drain(other, 1)
     assert taken.body == b"later"

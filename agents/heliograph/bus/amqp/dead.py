@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from heliograph.bus import BusUnavailable, DeadLetter
@@ -38,6 +38,7 @@ class AmqpDeadLetters:
         """Tags of messages that were looked at and are neither acknowledged nor given back."""
 
     def count(self) -> int:
+        """Letters in both queues. The broker's count may lag a moment behind what was just looked at."""
         try:
             return waiting(self._connected(), DEAD, UNROUTED)
         except Lost as error:
@@ -46,9 +47,12 @@ class AmqpDeadLetters:
     def list(self, limit: int = 100) -> Iterator[DeadLetter]:
         """The oldest `limit` letters. They stay in their queues, at their places."""
         try:
-            yield from [found for _, found in self._visit(limit)]
+            link = self._connected()
+            with self._given_back(link):
+                letters = [found for _, found in self._visit(link, limit)]
         except Lost as error:
             raise self._lost(error) from error
+        yield from letters
 
     def replay(self, ids: Sequence[str]) -> int:
         """Publish these again where they came from."""
@@ -68,10 +72,10 @@ class AmqpDeadLetters:
         done = 0
         try:
             link = self._connected()
-            with contextlib.closing(self._visit(None)) as letters:
-                for tag, found in letters:
-                    if found.id not in ids:
-                        continue
+            with self._given_back(link):
+                # All are looked at before any is published: what nobody takes comes back into the queue looked at.
+                chosen = [(tag, found) for tag, found in self._visit(link, None) if found.id in ids]
+                for tag, found in chosen:
                     if again and link.send([_original(found)]) != [Fate.CONFIRMED]:
                         raise BusUnavailable(f"{self._address}: letter {found.id} was not taken; try again later")
                     link.ack(tag)
@@ -81,19 +85,24 @@ class AmqpDeadLetters:
             raise self._lost(error) from error
         return done
 
-    def _visit(self, limit: int | None) -> Generator[tuple[int, DeadLetter], None, None]:
-        """Each letter once with its tag. What is still held at the end goes back to its place."""
-        link = self._connected()
-        seen = 0
+    def _visit(self, link: Link, limit: int | None) -> Iterator[tuple[int, DeadLetter]]:
+        """Each letter once, with its tag, which is held from then on.
+
+        Until the queues are empty and not by their counts, which lag behind what was just given back.
+        """
+        for queue in (DEAD, UNROUTED):
+            while limit is None or len(self._held) < limit:
+                message = link.get(queue)
+                if message is None:
+                    break
+                self._held.append(message.tag)
+                yield message.tag, _dead_letter(message)
+
+    @contextlib.contextmanager
+    def _given_back(self, link: Link) -> Iterator[None]:
+        """Put what is still held at the end back to its place."""
         try:
-            for queue in (DEAD, UNROUTED):
-                for _ in range(waiting(link, queue)):
-                    message = link.get(queue) if limit is None or seen < limit else None
-                    if message is None:
-                        break
-                    seen += 1
-                    self._held.append(message.tag)
-                    yield message.tag, _dead_letter(message)
+            yield
         finally:
             if link is self._link:
                 if self._held:

@@ -121,7 +121,7 @@ def _let_in(link: Link) -> None:
     a quorum queue was declared, which can lose the whole queue. What is still unknown stays.
     """
     kept: Received | None = None
-    for _ in range(waiting(link, UNROUTED)):
+    for _ in range(waiting(link, UNROUTED) + 1000):  # a count may lag; and it ends although more keeps coming
         found = link.get(UNROUTED)
         if found is None:
             break
