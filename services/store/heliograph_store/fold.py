@@ -8,10 +8,9 @@ leaving a trace.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -42,10 +41,8 @@ from heliograph_store import tasks
 from heliograph_store.merge import RULES, Row, merge
 from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, NUMBER_MASK, RAW
 from heliograph_store.tasks import RUNNING, RUNNING_ENDED, TaskRow, TryRow
+from heliograph_store.values import finite
 
-MAX_TEXT: Final = 65_536
-"""Longest text stored, in characters. Recorders cut at 16 Ki, so only a foreign sender meets this."""
-MAX_INT: Final = (1 << 63) - 1
 MAX_TRY: Final = (1 << 31) - 1
 MAX_TIME: Final = 1 << 53
 """The year 2255. A time beyond it (or before 1970) is a broken clock, not a time."""
@@ -287,11 +284,6 @@ def _file_callback(fold: RunFold, r: FileCallback) -> None:
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
-def finite(value: float | None) -> float | None:
-    """The value, or None for what is unknown, infinite or not a number."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def _some(record: Record, columns: tuple[str, ...]) -> Row:
     """These fields of a record as a row; an empty text or label is 'unknown', a bool 0 or 1."""
     row = {}
@@ -305,40 +297,6 @@ def _some(record: Record, columns: tuple[str, ...]) -> Row:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-
-
-_R = TypeVar("_R", bound=Record)
-
-
-def harmless(record: _R) -> _R:
-    """The record with every value made such that both databases can hold it: texts cut and without NUL, integers
-    clipped to 64 bits. Costly, so done only for a batch in which something is wrong or large."""
-    changes = {}
-    for name in record.__struct_fields__:
-        value = getattr(record, name)
-        safe = _harmless(value)
-        if safe is not value:
-            changes[name] = safe
-    return msgspec.structs.replace(record, **changes) if changes else record
-
-
-def _harmless(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return min(max(value, -MAX_INT), MAX_INT) if abs(value) > MAX_INT else value
-    if isinstance(value, str):
-        return value[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}") if _is_bad(value) else value
-    if isinstance(value, list):
-        safe = [_harmless(item) for item in value]
-        return safe if any(a is not b for a, b in zip(safe, value, strict=True)) else value
-    if isinstance(value, dict):
-        return {_harmless(k): _harmless(v) for k, v in value.items()}
-    return value
-
-
-def _is_bad(text: str) -> bool:
-    return len(text) > MAX_TEXT or "\0" in text
 
 
 _HANDLERS: Final[Mapping[type[Record], Callable[[RunFold, Any], None]]] = {

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, or_, select, text, update
 
 from heliograph_store import schema
+from heliograph_store.postgres_session import run_lock_key
 from heliograph_store.schema import MINUTE, PER_MINUTE, SUMMARY
-from heliograph_store.session import run_lock_key
 from heliograph_store.store import Store
 
 

@@ -19,7 +19,8 @@ from heliograph_store.merge import RULES, Row, merge
 from heliograph_store.names import OF_COLUMN, Translation
 from heliograph_store.rollup import Deltas
 from heliograph_store.schema import NO_APP, NUMBER_BITS, NUMBER_MASK
-from heliograph_store.session import Session, Values
+from heliograph_store.session import Session
+from heliograph_store.sql import Values
 from heliograph_store.tasks import TaskRow, TryRow, task_values, try_values
 
 KEPT_BYTES: Final = 4096

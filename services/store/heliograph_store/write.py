@@ -18,11 +18,13 @@ from typing import Final
 
 from heliograph.messages import Aside, BadMessage, Batch, Record, decode_records, encode, record_ids
 from heliograph_store.errors import StoreUnavailable
-from heliograph_store.fold import Late, RunFold, Unusable, harmless
+from heliograph_store.fold import Late, RunFold, Unusable
 from heliograph_store.names import Names, Translation
 from heliograph_store.runwrite import RunRows, StoredRun, folded_names, stored_runs
-from heliograph_store.session import BadValue, Session, TryAgain, write_session
+from heliograph_store.session import Session, write_session
+from heliograph_store.sql import BadValue, TryAgain
 from heliograph_store.store import Store
+from heliograph_store.values import harmless
 
 ATTEMPTS: Final = 8
 """How often a transaction that lost a deadlock is run again before the batches are given back."""

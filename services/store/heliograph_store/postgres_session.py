@@ -1,0 +1,139 @@
+"""A write transaction on PostgreSQL.
+
+In: the driver's connection, in a transaction. Out: a `Session`: advisory locks on runs, COPY for rows known to be
+new, COPY into a staging table for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from hashlib import blake2b
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Table
+
+from heliograph_store.sql import Values, add_sql, delete_empty, update_run_sql
+
+FEW: Final = 12
+"""Up to so many rows, single statements cost less than a staging table."""
+
+
+class PostgresSession:
+    """See `session.Session`."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._cursor = connection.cursor()
+
+    def lock(self, runs: Collection[str]) -> None:
+        keys = sorted(run_lock_key(run) for run in runs)
+        self._cursor.execute("SELECT pg_advisory_xact_lock(k) FROM unnest(%s::bigint[]) AS k", (keys,))
+
+    def select(self, table: Table, run: int, columns: tuple[str, ...], keys: Collection[Values]) -> list[Values]:
+        if not keys:
+            return []
+        arrays = [list(column) for column in zip(*keys, strict=True)]
+        return self._cursor.execute(_postgres_select(table, columns), (*arrays, run)).fetchall()
+
+    def select_tasks(self, table: Table, run: int, tasks: Collection[int]) -> list[Values]:
+        if not tasks:
+            return []
+        sql = f"SELECT * FROM {table.name} WHERE run = %s AND task = ANY(%s::bigint[])"  # noqa: S608
+        return self._cursor.execute(sql, (run, list(tasks))).fetchall()
+
+    def look_up(self, table: Table, column: str, keys: Collection[Any]) -> list[Values]:
+        if not keys:
+            return []
+        kind = _array_type(table, column)
+        sql = f'SELECT * FROM {table.name} WHERE "{column}" = ANY(%s::{kind})'  # noqa: S608
+        return self._cursor.execute(sql, (list(keys),)).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Values]) -> None:
+        if rows:
+            self._copy(table.name, rows)
+
+    def replace(self, table: Table, rows: Sequence[Values]) -> None:
+        self._staged(table, rows, replace=True)
+
+    def insert_missing(self, table: Table, rows: Sequence[Values]) -> int:
+        return self._staged(table, rows, replace=False)
+
+    def _staged(self, table: Table, rows: Sequence[Values], *, replace: bool) -> int:
+        if not rows:
+            return 0
+        if len(rows) <= FEW:
+            self._cursor.executemany(_upsert_values(table, replace=replace), rows)
+            return self._cursor.rowcount
+        self._cursor.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS stage_{table.name} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+        )
+        self._copy(f"stage_{table.name}", rows)
+        # The stage is emptied at commit; until then it may hold rows of the transaction's other runs.
+        self._cursor.execute(_upsert_staged(table, replace=replace), (rows[0][0],))
+        return self._cursor.rowcount
+
+    def _copy(self, target: str, rows: Iterable[Values]) -> None:
+        with self._cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def add_names(self, table: Table, column: str, texts: Sequence[str]) -> None:
+        self._cursor.execute(
+            f"INSERT INTO {table.name} ({column}) SELECT t FROM unnest(%s::text[]) AS t ORDER BY t "  # noqa: S608
+            "ON CONFLICT DO NOTHING",
+            (list(texts),),
+        )
+
+    def update_run(self, values: Values) -> None:
+        self._cursor.execute(update_run_sql("%s"), (*values[1:], values[0]))
+
+    def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
+        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+        if changed:
+            source = f"SELECT * FROM unnest({', '.join(['%s::bigint[]'] * len(table.columns))})"  # noqa: S608
+            columns = [list(column) for column in zip(*changed, strict=True)]
+            self._cursor.execute(add_sql(table, source), columns)
+            delete_empty(self._cursor, table, "%s", changed)
+
+
+def run_lock_key(run: str) -> int:
+    """The advisory lock of a run: from its name, because it may have no id yet."""
+    return int.from_bytes(blake2b(b"heliograph " + run.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+@cache
+def _postgres_select(table: Table, columns: tuple[str, ...]) -> str:
+    arrays = ", ".join(f"%s::{_array_type(table, column)}" for column in columns)
+    keys = ", ".join(f"k{i}" for i in range(len(columns)))
+    same = " AND ".join(f't."{column}" = k.k{i}' for i, column in enumerate(columns))
+    return f"SELECT t.* FROM unnest({arrays}) AS k({keys}) JOIN {table.name} AS t ON t.run = %s AND {same}"  # noqa: S608
+
+
+def _array_type(table: Table, column: str) -> str:
+    return "text[]" if table.c[column].type.python_type is str else "bigint[]"
+
+
+@cache
+def _conflict(table: Table, *, replace: bool) -> str:
+    keys = [c.name for c in table.primary_key.columns]
+    rest = [c.name for c in table.columns if not c.primary_key]
+    if not replace or not rest:
+        return "ON CONFLICT DO NOTHING"
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in rest)
+    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
+
+
+@cache
+def _upsert_staged(table: Table, *, replace: bool) -> str:
+    keys = ", ".join(c.name for c in table.primary_key.columns)
+    return (
+        f"INSERT INTO {table.name} SELECT * FROM stage_{table.name} WHERE run = %s ORDER BY {keys} "  # noqa: S608
+        + _conflict(table, replace=replace)
+    )
+
+
+@cache
+def _upsert_values(table: Table, *, replace: bool) -> str:
+    marks = ", ".join(["%s"] * len(table.columns))
+    return f"INSERT INTO {table.name} VALUES ({marks}) " + _conflict(table, replace=replace)  # noqa: S608

@@ -1,0 +1,88 @@
+"""A write transaction on SQLite.
+
+In: the driver's connection, in BEGIN IMMEDIATE: that is the lock, for there is one writer at a time. Out: a `Session`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Table
+
+from heliograph_store.sql import BadValue, Values, add_sql, delete_empty, update_run_sql
+
+
+class SqliteSession:
+    """See `session.Session`. Keys travel as one JSON parameter, whatever their number."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._cursor = connection.cursor()
+
+    def lock(self, runs: Collection[str]) -> None:
+        pass  # there is one writer at a time
+
+    def select(self, table: Table, run: int, columns: tuple[str, ...], keys: Collection[Values]) -> list[Values]:
+        if not keys:
+            return []
+        return self._cursor.execute(_sqlite_select(table.name, columns), (_json_keys(keys), run)).fetchall()
+
+    def select_tasks(self, table: Table, run: int, tasks: Collection[int]) -> list[Values]:
+        if not tasks:
+            return []
+        sql = f"SELECT t.* FROM json_each(?) AS j CROSS JOIN {table.name} AS t ON t.run = ? AND t.task = j.value"  # noqa: S608
+        return self._cursor.execute(sql, (json.dumps(list(tasks)), run)).fetchall()
+
+    def look_up(self, table: Table, column: str, keys: Collection[Any]) -> list[Values]:
+        if not keys:
+            return []
+        same = f"t.{column} = json_extract(j.value, '$[0]')"
+        sql = f"SELECT t.* FROM json_each(?) AS j CROSS JOIN {table.name} AS t ON {same}"  # noqa: S608
+        return self._cursor.execute(sql, (_json_keys([(key,) for key in keys]),)).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Values]) -> None:
+        self._many("INSERT", table, rows)
+
+    def replace(self, table: Table, rows: Sequence[Values]) -> None:
+        self._many("REPLACE", table, rows)
+
+    def insert_missing(self, table: Table, rows: Sequence[Values]) -> int:
+        return self._many("INSERT OR IGNORE", table, rows)
+
+    def _many(self, verb: str, table: Table, rows: Sequence[Values]) -> int:
+        if not rows:
+            return 0
+        marks = ",".join("?" * len(rows[0]))
+        self._cursor.executemany(f"{verb} INTO {table.name} VALUES ({marks})", rows)
+        return self._cursor.rowcount
+
+    def add_names(self, table: Table, column: str, texts: Sequence[str]) -> None:
+        self._cursor.executemany(
+            f"INSERT INTO {table.name} ({column}) VALUES (?) ON CONFLICT DO NOTHING",  # noqa: S608
+            [(text,) for text in texts],
+        )
+
+    def update_run(self, values: Values) -> None:
+        self._cursor.execute(update_run_sql("?"), (*values[1:], values[0]))
+
+    def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
+        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+        source = f"VALUES ({','.join('?' * len(table.columns))})"
+        self._cursor.executemany(add_sql(table, source), changed)
+        delete_empty(self._cursor, table, "?", changed)
+
+
+def _json_keys(keys: Iterable[Values]) -> str:
+    keys = list(keys)
+    if any(isinstance(part, str) and "\0" in part for key in keys for part in key):
+        raise BadValue("NUL in a text")  # SQLite would take it, and cut it in JSON: then the key is never found
+    return json.dumps(keys)
+
+
+@cache
+def _sqlite_select(table: str, columns: tuple[str, ...]) -> str:
+    same = " AND ".join(f"t.\"{c}\" = json_extract(j.value, '$[{i}]')" for i, c in enumerate(columns))
+    return f"SELECT t.* FROM json_each(?) AS j CROSS JOIN {table} AS t ON t.run = ? AND {same}"  # noqa: S608

@@ -1,0 +1,57 @@
+"""Values as both databases can hold them.
+
+In: what stands in records. Out: the same, or the nearest that fits: no NaN, no NUL, no number beyond 64 bits, no
+endless text.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from heliograph.messages import Record
+
+MAX_TEXT: Final = 65_536
+"""Longest text stored, in characters. Recorders cut at 16 Ki, so only a foreign sender meets this."""
+MAX_INT: Final = (1 << 63) - 1
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for what is unknown, infinite or not a number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+def harmless(record: _R) -> _R:
+    """The record with every value made such that both databases can hold it: texts cut and without NUL, integers
+    clipped to 64 bits. Costly, so done only for a batch in which something is wrong or large."""
+    changes = {}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        safe = _harmless(value)
+        if safe is not value:
+            changes[name] = safe
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return min(max(value, -MAX_INT), MAX_INT) if abs(value) > MAX_INT else value
+    if isinstance(value, str):
+        return value[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}") if _is_bad(value) else value
+    if isinstance(value, list):
+        safe = [_harmless(item) for item in value]
+        return safe if any(a is not b for a, b in zip(safe, value, strict=True)) else value
+    if isinstance(value, dict):
+        return {_harmless(k): _harmless(v) for k, v in value.items()}
+    return value
+
+
+def _is_bad(text: str) -> bool:
+    return len(text) > MAX_TEXT or "\0" in text
