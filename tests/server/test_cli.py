@@ -262,4 +262,31 @@ def test_logs_can_be_json(tmp_path: Path, database: str) -> None:
     assert writer.returncode == 0
     lines = [json.loads(line) for line in output.splitlines()]
     assert {"time", "level", "logger", "message", "pid"} <= lines[0].keys()
-    assert any("connected to the bus" in line["message"] for line in lines)
+    assert any("the bus answers" in line["message"] for line in lines)
+
+
+def test_a_wrong_token_is_told(tmp_path: Path, database: str) -> None:
+    address = tmp_path / "address.json"
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    environment = {**os.environ, "HELIOGRAPH_JOIN_TOKEN": TOKEN}
+    command = ["hub", "--database", database, "--bus", f"spool:{tmp_path}/spool", "--port", "0"]
+    hub = subprocess.Popen(
+        [sys.executable, "-m", "heliograph.cli", *command, "--address-file", str(address)], env=environment
+    )
+    try:
+        end = time.monotonic() + 30
+        while not address.exists():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        at = json.loads(address.read_text())["hub"]
+        wrong = heliograph("doctor", "--hub", at, state_dir=str(state), join_token="not-the-token-at-all")
+        assert wrong.returncode == 1
+        assert "the join token is missing or wrong" in wrong.stdout
+        right = heliograph("doctor", "--hub", at, state_dir=str(state), join_token=TOKEN)
+        assert right.returncode == 0, right.stdout
+        assert TOKEN not in right.stdout + right.stderr
+    finally:
+        hub.terminate()
+        assert hub.wait(30) == 0
+    assert not address.exists()

@@ -133,7 +133,7 @@ def test_a_role_that_dies_is_started_again(tree: Tree) -> None:
     first = tree.children()["writer"]
     os.kill(first, signal.SIGKILL)
     tree.wait(lambda: tree.children()["writer"] != first)
-    tree.wait(lambda: tree.log.read_text().count("connected to the bus") >= 1)
+    tree.wait(lambda: tree.log.read_text().count("the bus answers") >= 1)
     tree.wait(lambda: get(f"{tree.health()}/readyz")[0] == 200)
 
 

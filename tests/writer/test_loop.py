@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heliograph.bus import BusUnavailable
 from heliograph_writer.config import WriterConfig
 from heliograph_writer.loop import Tick, WriterLoop
 from heliograph_writer.metrics import WriterMetrics, value
@@ -110,6 +111,26 @@ def test_a_lost_bus_is_found_again_and_unacknowledged_batches_come_back(stop: St
     loop_until(bus, store, stop, done)
     assert bus.opened >= 2
     assert set(store.rows) == {("r", "j", i) for i in range(30)}
+
+
+def test_a_bus_that_opens_and_never_answers_is_not_hammered(stop: Stop) -> None:
+    """Carriers connect at the first receive: that opening succeeded says nothing."""
+
+    class Dead(MemoryConsumer):
+        def receive(self, limit, timeout):  # type: ignore[no-untyped-def]
+            raise BusUnavailable("refused, user or password is wrong")
+
+    bus, metrics = MemoryBus([body()]), WriterMetrics()
+
+    def open_consumer() -> MemoryConsumer:
+        bus.opened += 1
+        return Dead(bus)
+
+    config = WriterConfig(backoff_first=0.05, backoff_last=5.0)
+    threading.Timer(1.5, stop.ask).start()
+    WriterLoop(config=config, open_consumer=open_consumer, writer=MemoryStore(), metrics=metrics, stop=stop).run()
+    assert 2 <= bus.opened <= 8, "each wait is about twice the one before"
+    assert not metrics.ready
 
 
 def test_a_stop_request_writes_what_is_in_hand(stop: Stop) -> None:

@@ -80,38 +80,38 @@ class WriterLoop:
         self._next_tick = clock() + TICK
         self._done = False
         self._paused = False
+        self._bus_failures: int | None = None
+        """Times in a row that the bus was away; None before it ever answered."""
         self._give_up: float | None = None
 
     def run(self) -> None:
         """Until stopped or finished. Raises what can never get better (BadUrl); everything else is tried again."""
-        attempt = 0
         while not self.stop.asked and not self._done:
+            consumer = None
             try:
                 consumer = self._open()
-            except BusUnavailable as error:
-                self._bus_lost(error, attempt)
-                attempt += 1
-                continue
-            try:
-                self._connected()
-                attempt = 0
+                self._hand = self._empty_hand()
+                self._paused = False
                 self._serve(consumer)
             except BusUnavailable as error:
-                self._bus_lost(error, attempt)
-                attempt += 1
+                self._bus_lost(error)
             finally:
                 self._settler.forget()
-                with suppress(BusUnavailable):  # what was not acknowledged goes back to the bus all the same
-                    consumer.close()
+                if consumer is not None:
+                    with suppress(BusUnavailable):  # what was not acknowledged goes back to the bus all the same
+                        consumer.close()
 
-    def _connected(self) -> None:
+    def _bus_answered(self) -> None:
+        """Carriers connect at the first receive, so only its answer says that the bus is there."""
+        if self._bus_failures is None or self._bus_failures:
+            log.info("the bus answers")
+        self._bus_failures = 0
         self.metrics.bus_up.set(1)
-        self._paused = False
-        self._hand = self._empty_hand()
-        log.info("connected to the bus")
 
-    def _bus_lost(self, error: BusUnavailable, attempt: int) -> None:
+    def _bus_lost(self, error: BusUnavailable) -> None:
         self.metrics.bus_up.set(0)
+        attempt = self._bus_failures or 0
+        self._bus_failures = attempt + 1
         delay = backoff(attempt, first=self.config.backoff_first, last=self.config.backoff_last)
         log.warning("bus unavailable, next try in %.1f s: %s", delay, error)
         self.stop.wait(delay)
@@ -135,6 +135,7 @@ class WriterLoop:
         patience = hand.patience(self._clock(), self.config.idle_wait)
         while patience > 0 and not self.stop.asked:
             more = consumer.receive(hand.room(), patience)
+            self._bus_answered()
             now = self._clock()
             if more:
                 self._last_delivery = now
