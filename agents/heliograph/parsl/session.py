@@ -24,9 +24,10 @@ from heliograph.failure import redact
 from heliograph.messages import TaskDescribed
 from heliograph.parsl.kernel import before_executors
 from heliograph.parsl.memoizer import NotingMemoizer
-from heliograph.parsl.sink import JournalQueue, Sink, local_zone
+from heliograph.parsl.sink import JournalQueue, Sink
 from heliograph.parsl.submit import TaskIds, Where, wrap_submit
 from heliograph.parsl.translate import ORIGIN, Context
+from heliograph.zone import local_zone
 
 _log = logging.getLogger("parsl.heliograph")
 

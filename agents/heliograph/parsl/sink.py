@@ -8,7 +8,6 @@ queue is its route and nothing else, and the copy appends to a journal of the pr
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -142,15 +141,3 @@ def arrived(hub: str | None, run_dir: str, sample_interval: float) -> JournalQue
 
     sink = Sink(context=Context(sample_interval=sample_interval), opener=opener)
     return JournalQueue(sink, (hub, run_dir, sample_interval))
-
-
-def local_zone() -> str:
-    """IANA name of the local time zone where it can be told: `TZ`, or where /etc/localtime points; else ''."""
-    named = os.environ.get("TZ", "").lstrip(":")
-    if named and "/" in named and not named.startswith("/"):
-        return named
-    try:
-        _, found, zone = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    except OSError:
-        return ""
-    return zone if found else ""

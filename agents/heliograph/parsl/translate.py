@@ -160,6 +160,7 @@ def _worker_task(message: Message, now: Moment, context: Context) -> tuple[Recor
                 try_=try_,
                 host=message["hostname"],
                 pid=context.pid or 0,
+                create_time=0,  # no process has it: agents leave alone what Parsl itself samples and never ends
                 block=message.get("block_id"),
             ),
         )
