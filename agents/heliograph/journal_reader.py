@@ -68,6 +68,10 @@ class Reader:
             self._next_segment()
         return self._records(frames)
 
+    def has_finished(self) -> bool:
+        """Whether there are segments that may be forgotten once they are confirmed."""
+        return bool(self._finished)
+
     def forget(self, confirmed: int) -> None:
         """Delete the finished segments that lie wholly below `confirmed`."""
         while self._finished and self._finished[0][1] <= confirmed:

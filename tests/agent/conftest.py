@@ -26,6 +26,8 @@ class Place:
         self.state, self.run_dir, self.spool = top / "state", top / "run", top / "bus"
         self.run_dir.mkdir()
         self.ids: Counter[str] = Counter()
+        self.by_run: dict[str, list[m.AnyRecord]] = {}
+        self.open: list[object] = []
         self.state_ids: set[str] = set()
         self.records: list[m.AnyRecord] = []
         self._consumer: bus.Consumer | None = None
@@ -75,12 +77,16 @@ class Place:
                 assert not aside
                 self.ids.update(m.record_ids(batch))
                 self.records += records
+                self.by_run.setdefault(batch.run, []).extend(records)
                 if batch.cls == m.Class.STATES.value:
                     self.state_ids.update(m.record_ids(batch))
             consumer.ack(deliveries)
 
     def of(self, kind: type[m.Record]) -> list[m.AnyRecord]:
         return [record for record in self.records if isinstance(record, kind)]
+
+    def runs_with(self, kind: type[m.Record]) -> set[str]:
+        return {run for run, records in self.by_run.items() if any(isinstance(r, kind) for r in records)}
 
     def close(self) -> None:
         if self._consumer is not None:

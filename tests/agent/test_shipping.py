@@ -1,0 +1,161 @@
+"""Parcels on a bus that fails in every way that it may; publishers handed in."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from heliograph import messages as m
+from heliograph import state
+from heliograph.agent.outbox import Outbox
+from heliograph.agent.routes import Resolver, Target
+from heliograph.agent.ship import Outcome, Refused, Shipped, Shipper
+from heliograph.agent.tail import Tail
+from heliograph.bus import BadMessage, BusFull, BusUnavailable, Outgoing
+from heliograph.journal import Journal, Route
+from tests.agent.conftest import task, wait_for
+
+ROUTE = Route(run="r")
+
+
+class FakeBus:
+    """A publisher that takes what `allow` allows."""
+
+    def __init__(self, allow: Callable[[Outgoing], None]) -> None:
+        self.allow, self.numbers = allow, list[int]()
+
+    def publish(self, batches: Sequence[Outgoing]) -> None:
+        for out in batches:
+            self.allow(out)
+            self.numbers += numbers(out)
+
+    def close(self) -> None:
+        pass
+
+
+def numbers(out: Outgoing) -> list[int]:
+    records, aside = m.decode_records(m.decode_batch(out.body))
+    assert not aside
+    return [record.number for record in records]  # type: ignore[union-attr]
+
+
+def sample(number: int, last: bool = False) -> m.TaskSample:
+    return m.TaskSample(at=1, origin="o", number=number, try_=0, host="h", pid=1, last=last)
+
+
+def filled(folder: Path, records: Sequence[m.Record], outbox: Outbox | None = None) -> tuple[Tail, Outbox]:
+    journal = Journal.open(ROUTE, folder=folder, start_agent=False)
+    for record in records:
+        assert journal.append(record)
+    journal.close()
+    tail = Tail(next((state.namespace_folder(folder) / "journals").iterdir()))
+    outbox = outbox or Outbox("r")
+    while not tail.reader.ended:
+        for found in tail.pull():
+            outbox.add(tail, found)
+    return tail, outbox
+
+
+def shipped_by(bus: FakeBus, outbox: Outbox) -> list[Outcome]:
+    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    resolver = Resolver(Route(run="r", hub="h"), ask=lambda _: Target(bus="spool:/nowhere"))
+    shipper = Shipper(ROUTE, "agent", outcomes, lambda _target, _name: bus, resolver)
+    shipper.start()
+    parcels = outbox.take(0.0, hurry=True)
+    for parcel in parcels:
+        shipper.submit(parcel)
+    wait_for(lambda: outcomes.qsize() == len(parcels))
+    shipper.stop()
+    shipper.join(5)
+    assert not shipper.is_alive()
+    return [outcomes.get() for _ in parcels]
+
+
+def test_one_bad_record_is_found_by_halving_and_costs_no_other(tmp_path: Path) -> None:
+    def refuse_thirteen(out: Outgoing) -> None:
+        if 13 in numbers(out):
+            raise BadMessage("never")
+
+    tail, outbox = filled(tmp_path, [task(n) for n in range(100)])
+    bus = FakeBus(refuse_thirteen)
+    (outcome,) = shipped_by(bus, outbox)
+    assert isinstance(outcome, Shipped)
+    assert [m.decode(found.payload).number for _, found in outcome.bad] == [13]  # type: ignore[union-attr]
+    assert bus.numbers == [n for n in range(100) if n != 13]
+    outbox.done(outcome.parcel, outcome.bad)
+    assert tail.finished()
+    assert tail.records == 99
+
+
+def test_a_bus_that_is_away_is_tried_again_until_it_takes_all(tmp_path: Path) -> None:
+    failures = iter([BusUnavailable("away"), BusFull("full"), RuntimeError("a bug of a carrier"), None])
+
+    def fail_at_first(_: Outgoing) -> None:
+        failure = next(failures)
+        if failure is not None:
+            raise failure
+
+    _, outbox = filled(tmp_path, [task(n) for n in range(10)])
+    bus = FakeBus(fail_at_first)
+    (outcome,) = shipped_by(bus, outbox)
+    assert isinstance(outcome, Shipped)
+    assert bus.numbers == list(range(10))
+
+
+def test_refused_samples_hold_up_no_states_and_keep_their_place(tmp_path: Path) -> None:
+    def no_samples(out: Outgoing) -> None:
+        if out.cls is m.Class.SAMPLES:
+            raise BusFull("no more")
+
+    records: list[m.Record] = [r for n in range(10) for r in (task(n), sample(n))]
+    tail, outbox = filled(tmp_path, records)
+    outcomes = shipped_by(FakeBus(no_samples), outbox)
+    for outcome in outcomes:
+        if isinstance(outcome, Refused):
+            outbox.refused(outcome.parcel, 100.0)
+        else:
+            outbox.done(outcome.parcel, outcome.bad)
+    assert {type(outcome) for outcome in outcomes} == {Shipped, Refused}
+    cursor = tail.cursor()
+    assert cursor.confirmed[m.Class.STATES] > cursor.confirmed[m.Class.SAMPLES]
+    assert not tail.finished()
+    assert outbox.take(101.0) == []  # the bus is left alone for a while
+    (again,) = outbox.take(1000.0)
+    assert [m.decode(f.payload).number for _, f in again.items] == list(range(10))  # type: ignore[union-attr]
+    # An agent that starts here sends the samples, and no state twice.
+    resumed = Tail(tail.reader.folder, cursor)
+    assert {found.cls for found in resumed.pull()} == {m.Class.SAMPLES}
+    tail.reader.close()
+
+
+def test_too_many_refused_samples_are_thinned_task_by_task_and_counted(tmp_path: Path) -> None:
+    rounds = 800
+    many = [sample(n, last=(i == 1 and n == 2)) for i in range(rounds) for n in (1, 2, 3)]
+    tail, outbox = filled(tmp_path, many, Outbox("r", held_records=2000))
+    (parcel,) = outbox.take(0.0)
+    outbox.refused(parcel, 0.0)
+    kept = [m.decode(f.payload) for p in outbox.waiting() for _, f in p.items]
+    assert outbox.thinned == rounds * 3 - len(kept)
+    for n in (1, 2, 3):
+        assert abs(sum(s.number == n for s in kept) - rounds / 2) < 2  # type: ignore[union-attr]
+    assert any(s.last for s in kept)  # type: ignore[union-attr]
+    assert not tail.finished()
+
+
+def test_records_of_many_journals_travel_in_one_batch(tmp_path: Path) -> None:
+    outbox = Outbox("r")
+    ids = set()
+    for n in range(5):
+        journal = Journal.open(ROUTE, folder=tmp_path, start_agent=False)
+        journal.append(task(n))
+        tail = Tail(state.namespace_folder(tmp_path) / "journals" / journal.id)
+        for found in tail.pull():
+            outbox.add(tail, found)
+            ids.add(f"{journal.id}:{found.offset}")
+        journal.close()
+    (parcel,) = outbox.take(0.0)
+    batch = m.decode_batch(parcel.outgoing("agent").body)
+    assert set(m.record_ids(batch)) == ids
+    assert len(batch.records) == 5
+    assert (batch.boot, batch.host) == (state.boot_id(), state.host())
