@@ -133,6 +133,7 @@ def workflows(url: str) -> list[tuple[object, ...]]:
         return connection.execute("SELECT run_id, tasks_completed_count, tasks_failed_count FROM workflow").fetchall()
 
 
+@pytest.mark.slow
 def test_an_old_database_is_imported_directly_and_through_the_bus(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

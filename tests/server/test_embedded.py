@@ -140,6 +140,7 @@ def test_it_ends_after_the_run_ended_though_the_process_lives_on(start: Callable
     assert one.owner.poll() is None
 
 
+@pytest.mark.slow
 def test_another_stands_by_and_takes_over_after_a_kill(start: Callable[..., Embedded]) -> None:
     first = start("r1")
     wait_for(first.address.exists, first)
@@ -173,6 +174,7 @@ def test_one_that_stands_by_leaves_when_its_run_is_over(start: Callable[..., Emb
     assert first.process.poll() is None
 
 
+@pytest.mark.slow
 def test_on_a_network_file_system_the_live_file_is_here_and_snapshots_are_there(
     start: Callable[..., Embedded], tmp_path: Path
 ) -> None:

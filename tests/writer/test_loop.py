@@ -182,3 +182,12 @@ def test_a_mistake_of_ours_acknowledges_nothing(stop: Stop) -> None:
         loop.run()
     assert not bus.acked
     assert len(bus.waiting) == 1
+
+
+def test_it_ends_when_finished_though_the_store_stays_away(stop: Stop) -> None:
+    bus, store = MemoryBus([body()]), MemoryStore(down=10**9)
+    WriterLoop(
+        config=QUICK, open_consumer=bus.open, writer=store, metrics=WriterMetrics(), stop=stop, finished=lambda _: True
+    ).run()
+    assert not bus.acked
+    assert len(bus.waiting) == 1

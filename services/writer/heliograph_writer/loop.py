@@ -158,7 +158,7 @@ class WriterLoop:
     def _write(self, consumer: Consumer, received: list[Received]) -> None:
         """Write these, in halves where one of them is bad, again where the store is away, and acknowledge each part.
 
-        Returns with parts unwritten only when a stop is asked for and the store stays away: the bus keeps those.
+        Returns with parts unwritten only when the loop is to end and the store stays away: the bus keeps those.
         """
         todo = [received] if received else []
         attempt = 0
@@ -217,7 +217,7 @@ class WriterLoop:
         self.metrics.dead.inc()
 
     def _wait_for_store(self, consumer: Consumer, error: StoreUnavailable, attempt: int) -> bool:
-        """Wait before the next try; False when it is time to give up because a stop was asked for."""
+        """Wait before the next try; False when it is time to give up: a stop was asked for, or nothing else is left."""
         self.metrics.store_up.set(0)
         self.metrics.retries.labels("store").inc()
         delay = backoff(attempt, first=self.config.backoff_first, last=self.config.backoff_last)
@@ -229,6 +229,8 @@ class WriterLoop:
         # What was already on its way comes into the hand; the call also answers the broker's heartbeats.
         self._hand.add(consumer.receive(1, 0.0), self._clock())
         self._tick(consumer)
+        if self._done:
+            return False
         if not self.stop.wait(delay):
             return True
         if self._give_up is None:
