@@ -15,19 +15,18 @@ from collections.abc import Callable
 
 from heliograph import __version__, state
 from heliograph.agent import lease
+from heliograph.agent.adopt import EVERY, adopt
 from heliograph.agent.elect import Election
 from heliograph.agent.followed import Journals
 from heliograph.agent.outbox import Item
 from heliograph.agent.persist import Progress, save
-from heliograph.agent.routes import Target
 from heliograph.agent.runs import Means, RunPart
 from heliograph.agent.ship import Outcome, Shipped
+from heliograph.agent.spill import spill
 from heliograph.agent.tail import Tail
 from heliograph.agent.watch import Sample, Watch
-from heliograph.bus import BadMessage, BadUrl, BusFull, BusUnavailable
 from heliograph.journal import now
 from heliograph.messages import AgentStatus, Class, JournalClosed
-from heliograph.route import spool_path
 
 log = logging.getLogger("heliograph.agent")
 
@@ -64,7 +63,7 @@ class Agent:
         self._nap = SHORT_NAP
         self._stopping = self._leaving = self._changed = self._tries_changed = False
         self._quiet_since: float | None = None
-        self._status_at = self._memory_at = 0.0
+        self._status_at = self._memory_at = self._adopt_at = 0.0
         self._useful_at = time.monotonic()
         self._shipped = self._shipped_before = self._dropped_samples = self._dropped_states = 0
 
@@ -92,6 +91,9 @@ class Agent:
 
     def _step(self, moment: float, *, hurry: bool = False) -> bool:
         """One round. True when there was something to do."""
+        if moment >= self._adopt_at and not self._leaving:
+            self._adopt_at = moment + EVERY
+            adopt(self._journals.namespace)
         self._journals.discover(moment)
         found = self._pull()
         if not self._leaving:
@@ -124,9 +126,12 @@ class Agent:
         head = tail.reader.head
         if head is None:
             return 0
+        part = part or self._runs.get(head.route.run)
         if part is None:
-            part = self._runs.setdefault(head.route.run, RunPart(head.route, self._means))
-        part.learn(head.route)
+            part = self._runs[head.route.run] = RunPart(head.route, self._means)
+        if not tail.known:
+            part.learn(head.route)
+            tail.known = True
         for found in some:
             part.outbox.add(tail, found)
             if not head.maker and found.cls is not Class.SAMPLES:
@@ -290,26 +295,7 @@ class Agent:
 
     def _spill(self, deadline: float) -> None:
         while time.monotonic() < deadline:
-            if not sum([self._spill_run(part) for part in self._runs.values()]) or not self._pull():
+            moved = sum([spill(part, self._means) for part in self._runs.values()])
+            self._changed |= moved > 0
+            if not moved or not self._pull():
                 return
-
-    def _spill_run(self, part: RunPart) -> int:
-        """Move what waits to the run directory's spool; returns how many records. Else they stay in their journals."""
-        folder = part.route.run_dir
-        waiting = part.outbox.waiting()
-        if not waiting or not folder or not os.path.isdir(folder):
-            return 0
-        moved = 0
-        try:
-            target = Target(bus=f"spool:{spool_path(folder)}", fallback=True)
-            publisher = self._means.open_publisher(target, self._means.agent)
-            for parcel in waiting:
-                publisher.publish([parcel.outgoing(self._means.agent)])
-                part.outbox.settle_waiting(parcel)
-                moved += len(parcel.items)
-            publisher.close()
-        except (BusUnavailable, BusFull, BadUrl, BadMessage, OSError) as error:
-            log.warning("What is left stays in the journals: %s", error)
-        self._changed = True
-        log.info("%d records of run %s moved to its spool", moved, part.route.run)
-        return moved

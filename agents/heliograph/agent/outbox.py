@@ -22,10 +22,10 @@ MAX_RECORDS = 2000
 MAX_BYTES = 1 << 20
 LINGER = 0.25
 """Seconds between two parcels of a class that are not full."""
-FULL_BYTES = 16 << 20
-"""Bytes waiting in memory over which a run's journals are not read on: what lies there is safe."""
-HELD_BYTES = 8 << 20
-"""Bytes of refused samples over which they are thinned."""
+FULL_BYTES, FULL_RECORDS = 16 << 20, 50_000
+"""What may wait in memory before a run's journals are not read on: what lies there is safe."""
+HELD_BYTES, HELD_RECORDS = 8 << 20, 20_000
+"""What may wait of refused samples before they are thinned."""
 
 Item = tuple[Tail, Found]
 
@@ -67,9 +67,10 @@ class Parcel:
 class Outbox:
     """Not thread-safe. At most one parcel of each class is on its way: order within a journal and class stays."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, held_records: int = HELD_RECORDS) -> None:
         self.run = run
-        self.bytes = 0
+        self.bytes = self.records = 0
+        self._held_records = held_records
         self.thinned = 0
         self._queues: dict[Class, deque[Item]] = {cls: deque() for cls in Class}
         self._sizes = dict.fromkeys(Class, 0)
@@ -81,9 +82,10 @@ class Outbox:
         self._queues[found.cls].append((tail, found))
         self._sizes[found.cls] += len(found.payload)
         self.bytes += len(found.payload)
+        self.records += 1
 
     def full(self) -> bool:
-        return self.bytes >= FULL_BYTES
+        return self.bytes >= FULL_BYTES or self.records >= FULL_RECORDS
 
     def empty(self) -> bool:
         return not self._on_way and not any(self._queues.values())
@@ -112,6 +114,7 @@ class Outbox:
         del self._on_way[parcel.cls]
         refused = {id(found) for _, found in bad}
         ends: dict[Tail, tuple[int, int]] = {}
+        self.records -= len(parcel.items)
         for tail, found in parcel.items:
             self.bytes -= len(found.payload)
             if id(found) in refused:
@@ -130,7 +133,7 @@ class Outbox:
         self._sizes[parcel.cls] += sum(len(found.payload) for _, found in parcel.items)
         self._refusals += 1
         self._next_at[parcel.cls] = now + min(60.0, 2.0**self._refusals)
-        if self._sizes[parcel.cls] > HELD_BYTES:
+        if self._sizes[parcel.cls] > HELD_BYTES or len(self._queues[parcel.cls]) > self._held_records:
             self._thin(parcel.cls)
 
     def waiting(self) -> list[Parcel]:
@@ -174,6 +177,7 @@ class Outbox:
                 continue
             tail.give_up(cls)
             self.thinned += 1
+            self.records -= 1
             self.bytes -= len(found.payload)
             self._sizes[cls] -= len(found.payload)
         self._queues[cls] = kept

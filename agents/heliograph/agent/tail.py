@@ -22,6 +22,8 @@ class Tail:
         self._first_pending = dict(self._floor)
         self._pending = dict.fromkeys(Class, 0)
         self.records = cursor.records
+        self.known = False
+        """Whether the run has learnt of this journal's route."""
         self.reader = Reader(folder, position=min(self._floor.values()), clean=cursor.clean)
 
     @property
@@ -60,7 +62,8 @@ class Tail:
 
     def tidy(self) -> None:
         """Delete segments that nobody needs any more."""
-        self.reader.forget(min(self.position(cls) for cls in Class))
+        if self.reader.has_finished():
+            self.reader.forget(min(self.position(cls) for cls in Class))
 
     def cursor(self) -> Cursor:
         return Cursor(

@@ -22,6 +22,8 @@ Now = tuple[int, int]
 _RUNNING, _ENDED, _RUN_ENDED = b"task.running", b"task.ended", b"run.ended"
 _KIND_WITHIN = 20
 """A record begins with an array head (1 to 3 bytes), a string head, and its kind."""
+IDLE_INTERVAL = 30.0
+"""Seconds between samples of a node on which nothing runs, where the run's own interval is shorter."""
 
 
 class TrySampler(Protocol):
@@ -62,7 +64,7 @@ class Watch:
         """Look at a record that passes: a try that begins or ends here, a run that ends. May give a last sample."""
         kind = payload[:_KIND_WITHIN]
         if _RUNNING in kind:
-            self._begin(route, _decoded(payload))
+            self._begin(route, _decoded(payload), now)
         elif _ENDED in kind:
             return self._end(route, _decoded(payload), now)
         elif _RUN_ENDED in kind and isinstance(_decoded(payload), RunEnded):
@@ -85,7 +87,7 @@ class Watch:
         if not due:
             return []
         for run in due:
-            self._node_at[run] = moment + runs[run]
+            self._node_at[run] = moment + (runs[run] if self._active else max(runs[run], IDLE_INTERVAL))
         sample = self._node.sample(now)
         return [(run, sample) for run in due]
 
@@ -96,9 +98,12 @@ class Watch:
     def remember(self) -> Tries:
         return Tries(active=list(self._active.values()), sampler=self._sampler.snapshot())
 
-    def _begin(self, route: Route, record: object) -> None:
+    def _begin(self, route: Route, record: object, now: Now) -> None:
         if not isinstance(record, TaskRunning):
             return
+        if not self._active:  # no longer idle
+            soon = now[1] / 1e6 + route.sample_interval
+            self._node_at = {run: min(at, soon) for run, at in self._node_at.items()}
         try_ = ActiveTry(
             run=route.run,
             origin=record.origin,
