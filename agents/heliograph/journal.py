@@ -27,7 +27,7 @@ from heliograph.route import Route
 from heliograph.segment import Segment
 from heliograph.settings import Limits
 
-__all__ = ["Journal", "Limits", "Route", "clip", "journal_for", "now"]
+__all__ = ["Journal", "Limits", "Route", "clip", "close_run", "journal_for", "now"]
 
 log = logging.getLogger("heliograph.journal")
 
@@ -263,6 +263,13 @@ def journal_for(route: Route) -> Journal:
     if journal is None:
         journal = _by_run.setdefault(route.run, Journal.open(route))
     return journal
+
+
+def close_run(run: str) -> None:
+    """The run is over in this process: close the journal that `journal_for` gave out, if it did."""
+    journal = _by_run.pop(run, None)
+    if journal is not None:
+        journal.close()
 
 
 def _site_limits() -> Limits:

@@ -66,7 +66,7 @@ class Recorded:
 
 
 def recorded(state_dir: Path, run: str | None = None) -> list[Recorded]:
-    """All records of all journals under a state folder."""
+    """All records of all journals under a state folder: in order within a journal, journals in no order."""
     found: list[Recorded] = []
     for folder in sorted(state_dir.glob("*/journals/*")):
         parts = segments(folder)

@@ -49,11 +49,11 @@ def test_a_task_is_described_at_its_first_message_only() -> None:
     assert len(records("TASK_INFO", _task(task_status_name="launched"), NOW, Context())) == 1
 
 
-def test_a_task_is_described_again_with_its_hash() -> None:
+def test_a_state_carries_the_hash() -> None:
     launched = _task(task_status_name="launched", task_hashsum="abc", task_memoize=True)
-    described, _ = records("TASK_INFO", launched, NOW, Context())
-    assert isinstance(described, TaskDescribed)
-    assert described.hashsum == "abc"
+    (state,) = records("TASK_INFO", launched, NOW, Context())
+    assert isinstance(state, TaskState)
+    assert state.hashsum == "abc"
 
 
 def test_joins_and_failures() -> None:

@@ -89,6 +89,7 @@ class Session:
         if self._journal is not None:
             lost = sum(self._journal.dropped.values()) + self._sink.refused
             self._journal.close()
+            journals.close_run(self._journal.route.run)  # of tasks that ran in this process
             if lost:
                 _log.warning("%d records of this run could not be written by the submitting process", lost)
 

@@ -93,11 +93,10 @@ def _workflow(message: Message, now: Moment, context: Context) -> tuple[Record, 
 
 
 def _task(message: Message, now: Moment, context: Context) -> tuple[Record, ...]:
-    """The state, and before it what the task is: at its first message, and again once its hash is known."""
+    """The state, and before it what the task is, at its first message. What is known later (hash, joined tasks) comes
+    with the states."""
     state, try_ = message["task_status_name"], message["try_id"]
-    first = state == "pending" and try_ == 0
-    known = message["task_hashsum"] is not None and state in {"launched", "memo_done"}
-    if first or known:
+    if state == "pending" and try_ == 0:
         return _described(message, now, context), _state(message, state, try_, now)
     return (_state(message, state, try_, now),)
 
