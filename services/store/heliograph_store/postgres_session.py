@@ -25,6 +25,10 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._cursor = connection.cursor()
+        # Every read here is by primary key. A plan made while a table was small would read all of it, and go on so;
+        # and the penalty that keeps plans from it would make the server compile each staging query (JIT).
+        settings = (("enable_seqscan", "off"), ("plan_cache_mode", "force_custom_plan"), ("jit", "off"))
+        self._cursor.execute("SELECT " + ", ".join(f"set_config('{k}', '{v}', true)" for k, v in settings))
 
     def lock(self, runs: Collection[str]) -> None:
         keys = sorted(run_lock_key(run) for run in runs)
