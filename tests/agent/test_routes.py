@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from heliograph.agent.routes import NoRoute, Resolver, Target, ask_hub, hub_address
+from heliograph.agent.routes import NoRoute, Resolver, Target, ask_hub
 from heliograph.route import Route, RouteFile, read_route, route_path, spool_path, write_route
 
 
@@ -116,11 +116,17 @@ class Hub(BaseHTTPRequestHandler):
     answer: tuple[int, object] = (200, {})
     asked: ClassVar[list[tuple[str, object, str | None]]] = []
 
+    def do_GET(self) -> None:
+        self._say(200, {"service": "heliograph", "version": 1, "bus": None, "intake": "/v1/intake"})
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         Hub.asked.append((self.path, body, self.headers.get("Authorization")))
-        content = json.dumps(Hub.answer[1]).encode()
-        self.send_response(Hub.answer[0])
+        self._say(*Hub.answer)
+
+    def _say(self, status: int, answer: object) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -153,14 +159,3 @@ def test_an_answer_that_is_no_route_is_none(hub: str, answer: tuple[int, object]
     Hub.answer = answer
     with pytest.raises(NoRoute):
         Resolver(Route(run="r", hub=hub)).target()
-
-
-def test_addresses_of_hubs() -> None:
-    assert hub_address("head") == ("http", "head", 55055)
-    assert hub_address("head:1") == ("http", "head", 1)
-    assert hub_address("https://head:2/") == ("https", "head", 2)
-    assert hub_address("[::1]:3") == ("http", "::1", 3)
-    assert hub_address("::1") == ("http", "::1", 55055)
-    for wrong in ("", "ftp://head", "head:port"):
-        with pytest.raises(ValueError, match=r"."):
-            hub_address(wrong)

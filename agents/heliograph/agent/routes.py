@@ -7,17 +7,14 @@ agent ships on. What was found is looked at again now and then, because routes c
 
 from __future__ import annotations
 
-import http.client
-import json
 import logging
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heliograph import handshake
 from heliograph import route as routes
-from heliograph import settings
 from heliograph.bus import BusUnavailable
 from heliograph.route import Route, RouteFile
 
@@ -27,8 +24,6 @@ GRACE = 30.0
 """Seconds without a way to the bus after which records go to the run directory's spool."""
 LOOK_AGAIN = 15.0
 """Seconds after which the route file is read, and a hub asked, again."""
-HUB_TIMEOUT = 5.0
-HUB_PORT = 55055
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +41,7 @@ class NoRoute(BusUnavailable):
 
 
 class Resolver:
-    """Finds the target of one run. Used by the run's shipping thread; a hub's answer may take HUB_TIMEOUT."""
+    """Finds the target of one run. Used by the run's shipping thread; a hub's answer may take seconds."""
 
     def __init__(
         self,
@@ -121,8 +116,8 @@ class Resolver:
     def _answer(self) -> Target | None:
         try:
             return self._ask(self._route)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            log.info("Hub %s does not answer the handshake: %s", self._route.hub, type(error).__name__)
+        except (handshake.NoHub, handshake.Refused, OSError) as error:
+            log.info("Hub %s gives no route: %s", self._route.hub, error)
             return None
 
     def _long_failing(self, moment: float) -> bool:
@@ -137,51 +132,10 @@ class Resolver:
 
 
 def ask_hub(route: Route) -> Target:
-    """The handshake: POST /v1/connect. Raises OSError, ValueError or HTTPException."""
-    scheme, host, port = hub_address(route.hub or "")
-    connection: http.client.HTTPConnection
-    if scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, port, timeout=HUB_TIMEOUT, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=HUB_TIMEOUT)
-    headers = {"Content-Type": "application/json"}
-    join = settings.join_token()
-    if join:
-        headers["Authorization"] = f"Bearer {join}"
-    try:
-        connection.request("POST", "/v1/connect", json.dumps({"run": route.run, "run_dir": route.run_dir}), headers)
-        answer = connection.getresponse()
-        body = answer.read(65536)
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise ValueError(f"the hub answers {answer.status}")
-    found = json.loads(body)
-    if not isinstance(found, dict) or not isinstance(found.get("bus"), str):
-        raise ValueError("the answer names no bus")  # noqa: TRY004 - one thing for the caller: no route
-    token = found.get("token")
-    return Target(bus=found["bus"], token=token if isinstance(token, str) else None)
-
-
-def hub_address(hub: str) -> tuple[str, str, int]:
-    """(scheme, host, port) of 'host', 'host:port', '[v6]:port' or an http(s) URL. Raises ValueError."""
-    scheme, found, rest = hub.partition("://")
-    if not found:
-        scheme, rest = "http", hub
-    if scheme not in {"http", "https"}:
-        raise ValueError(f"a hub is reached by http or https, not {scheme}")
-    rest = rest.rstrip("/")
-    if rest.startswith("["):
-        host, _, port = rest[1:].partition("]")
-        port = port.lstrip(":")
-    elif rest.count(":") > 1:
-        host, port = rest, ""
-    else:
-        host, _, port = rest.partition(":")
-    if not host:
-        raise ValueError("a hub's address has a host")
-    return scheme, host, int(port) if port else HUB_PORT
+    """The handshake with the route's hub. Raises NoHub and Refused."""
+    return _as_target(
+        handshake.connect(route.hub or "", run=route.run, run_dir=route.run_dir, interval=route.sample_interval)
+    )
 
 
 def _as_target(given: RouteFile) -> Target:
