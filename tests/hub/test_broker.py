@@ -80,6 +80,25 @@ def test_what_is_confirmed_outlives_a_broker_that_is_killed(brokered: HubConfig,
     assert {batch("r-1", number) for number in confirmed} <= stored
 
 
+def test_a_broker_that_goes_while_nobody_sends_is_noticed(brokered: HubConfig, broker: Broker) -> None:
+    """Ready again means that the broker answers; a quorum queue can need longer to find its leader after a crash."""
+    with server(brokered) as client:
+        headers = connected(client)
+        assert send(client, headers, 1) == 204
+        assert client.get("/readyz").json()["bus"] == {"ok": True, "reason": ""}
+        broker.kill()
+        try:
+            ends = time.monotonic() + 10
+            while client.get("/readyz").json()["bus"]["ok"]:
+                assert time.monotonic() < ends
+        finally:
+            broker.start()
+        ends = time.monotonic() + 30
+        while not client.get("/readyz").json()["ready"]:
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+
+
 def test_full_sample_queue_is_429_and_states_still_pass(brokered: HubConfig, broker: Broker) -> None:
     """Agents thin out what the bounded queue refuses."""
     vhost = brokered.bus_url.rpartition("/")[2]
