@@ -206,8 +206,30 @@ def _resource(d: _Dialect) -> str:
         "psutil_process_num_ctx_switches_voluntary": _real("m.ctx_voluntary"),
         "psutil_process_num_ctx_switches_involuntary": _real("m.ctx_involuntary"),
     }
-    return _view(
-        "resource", columns, f"runs r {d.zones} JOIN samples m ON m.run = r.id LEFT JOIN names n ON n.id = m.status"
+    sampled = f"runs r {d.zones} JOIN samples m ON m.run = r.id LEFT JOIN names n ON n.id = m.status"
+    return f"{_view('resource', columns, sampled)}\nUNION ALL\n{_never_sampled(d, columns)}"
+
+
+def _never_sampled(d: _Dialect, columns: dict[str, str]) -> str:
+    """One row for a try that ended before a sample was due: what its own end tells, as Parsl samples at the end."""
+    known = {
+        "try_id": "CAST(y.try_ AS INTEGER)",
+        "task_id": "y.task",
+        "run_id": "r.run",
+        "timestamp": d.time.format("y.ended"),
+        "resource_monitoring_interval": _real("r.sample_interval"),
+        "psutil_process_pid": "CAST(y.pid AS INTEGER)",
+        "psutil_process_time_user": _real("y.cpu_user") + " / 1000000",
+        "psutil_process_time_system": _real("y.cpu_system") + " / 1000000",
+        "psutil_process_memory_resident": _real("CASE WHEN y.peak_exact <> 0 THEN y.peak_rss END"),
+    }
+    texts = {"psutil_process_status", "psutil_cpu_num"}
+    unknown = {name: f"CAST(NULL AS {'TEXT' if name in texts else 'DOUBLE PRECISION'})" for name in columns}
+    listed = ",\n  ".join(f'{known.get(name, unknown[name])} AS "{name}"' for name in columns)
+    return (  # constants of this module only
+        f"SELECT\n  {listed}\nFROM runs r {d.zones} JOIN tries y ON y.run = r.id"  # noqa: S608
+        "\nWHERE y.ended IS NOT NULL AND COALESCE(y.shared, 0) = 0 AND r.sample_interval > 0 AND NOT EXISTS"
+        " (SELECT 1 FROM samples m WHERE m.run = y.run AND m.task = y.task AND m.try_ = y.try_)"
     )
 
 
