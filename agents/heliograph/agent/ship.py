@@ -27,6 +27,8 @@ log = logging.getLogger("heliograph.agent")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 NO_ROUTE_WAIT = 0.5
 """Seconds between looks while the submitting process has not yet said where records go."""
+NO_ROUTE_SOON = 60.0
+"""Seconds after which it is looked for ever more rarely: a run whose directory is gone may never say it."""
 FORWARD_EVERY = 2.0
 RETRY_BUS = 60.0
 """Seconds after which an agent that uses the spool tries the bus itself again."""
@@ -103,7 +105,7 @@ class Shipper(threading.Thread):
             self._forwarder.close()
 
     def _ship(self, parcel: Parcel) -> None:
-        wait = FIRST_WAIT
+        wait, began = FIRST_WAIT, time.monotonic()
         while not self._stopping.is_set():
             try:
                 bad = self._publish(parcel, self._current())
@@ -113,7 +115,8 @@ class Shipper(threading.Thread):
                     return
                 self._trouble("the bus is full")
             except NoRoute as error:
-                wait = min(wait, NO_ROUTE_WAIT)
+                if time.monotonic() - began < NO_ROUTE_SOON:
+                    wait = NO_ROUTE_WAIT
                 self._trouble(str(error))
             except (BusUnavailable, BadUrl, OSError) as error:
                 self._trouble(str(error))
