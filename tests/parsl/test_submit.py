@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from parsl.serialize import pack_apply_message
 
+from heliograph import journal
 from heliograph.parsl import trampoline
 from heliograph.parsl.submit import Partials, TaskIds, Trampoline, Where, wrap_submit
 
@@ -79,6 +80,7 @@ def test_the_users_own_base_exceptions_pass(state_dir: Path) -> None:
 
     with pytest.raises(SystemExit):
         trampoline.run(leaves, WHERE.plain(), 1, 0)
+    journal.close_run("r")
 
 
 def test_one_partial_per_function_keeps_parsls_cache_useful() -> None:
