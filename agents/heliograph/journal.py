@@ -24,7 +24,7 @@ from heliograph.frames import CLOSED, CODES, framed
 from heliograph.messages import CLASS_OF, MAX_RECORD, Class, Dropped, Record
 from heliograph.payload import clip, now, payload_of
 from heliograph.route import Route
-from heliograph.segment import Segment
+from heliograph.segment import DescriptorLost, Segment
 from heliograph.settings import Limits
 
 __all__ = ["Journal", "Limits", "Route", "clip", "close_run", "journal_for", "now"]
@@ -89,6 +89,8 @@ class Journal:
             return self._drop(Class.STATES, f"{type(record).__name__} is no record")
         try:
             return self._append(cls, record)
+        except DescriptorLost as error:
+            return self._append_anew(cls, record, error)
         except Exception as error:  # the border: the user's program must not notice
             return self._drop(cls, error)
 
@@ -132,7 +134,10 @@ class Journal:
             return self._drop(cls, f"a record over {MAX_RECORD} bytes")
         moment = time.monotonic()
         if moment >= self._look_at or self._since_look >= self._look_bytes:
-            self._look(moment)
+            try:
+                self._look(moment)
+            except OSError as error:  # no descriptor left to look with: there is one to write with
+                self._complain(error)
         segment = self._segment or self._next_segment(moment)
         if segment is None:
             return self._drop(cls, "")
@@ -151,14 +156,29 @@ class Journal:
             self._next_segment(moment, full=segment)
         return True
 
-    def _write(self, segment: Segment, data: bytes, moment: float) -> tuple[Segment, int]:
+    def _append_anew(self, cls: Class, record: Record, error: DescriptorLost) -> bool:
+        """The lock of the journal is lost with its descriptor, so its reader may take it for ended: begin another."""
+        self._complain(error)
         try:
-            return segment, segment.write(data)
+            self._begin()
+            return self._append(cls, record)
+        except Exception as again:
+            return self._drop(cls, again)
+
+    def _write(self, segment: Segment, data: bytes, moment: float) -> tuple[Segment, int]:
+        """Write to the segment, or to the next one where this file may not grow further (RLIMIT_FSIZE)."""
+        try:
+            written = segment.write(data)
+            if written == len(data):
+                return segment, written
         except OSError as error:
-            following = self._next_segment(moment, full=segment) if error.errno == errno.EFBIG else None
-            if following is None or following is segment:
+            if error.errno != errno.EFBIG:
                 raise
-            return following, following.write(data)  # the process may write small files only (RLIMIT_FSIZE)
+            written = 0
+        following = self._next_segment(moment, full=segment)
+        if following is None or following is segment:
+            return segment, written
+        return following, following.write(data)
 
     def _next_segment(self, moment: float, full: Segment | None = None) -> Segment | None:
         """Open the first segment, or the one after `full`. None when it cannot be (or another thread is at it)."""

@@ -21,6 +21,9 @@ from heliograph.route import Route
 SUFFIX = ".seg"
 GAP = 1 << 26
 """Offsets left free behind a segment: a thread that still writes to it cannot reach the next one's offsets."""
+OUT_OF_THE_WAY = 200
+"""Lowest descriptor number of a segment. The program's own files get the lowest free numbers: standard input and output
+when it has closed those, and anything else that it closed by number."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -39,6 +42,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the agent whose own records these are; '' for everybody else."""
 
 
+class DescriptorLost(OSError):
+    """The program closed the segment's descriptor; its number may be the program's own file by now."""
+
+
 def segment_name(start: int) -> str:
     return f"{start:016d}{SUFFIX}"
 
@@ -46,10 +53,12 @@ def segment_name(start: int) -> str:
 class Segment:
     """An open segment. It closes when its last user lets go: a thread in the middle of a write keeps it alive."""
 
-    __slots__ = ("fd", "folder", "size", "start")
+    __slots__ = ("device", "fd", "folder", "inode", "size", "start")
 
     def __init__(self, folder: Path, start: int, fd: int) -> None:
         self.folder, self.start, self.fd, self.size = folder, start, fd, 0
+        found = os.fstat(fd)
+        self.inode, self.device = found.st_ino, found.st_dev
 
     @classmethod
     def first(cls, folder: Path, route: Route, maker: str) -> Segment:
@@ -69,7 +78,7 @@ class Segment:
         passing = path.with_suffix(".new")
         passing.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        segment = cls(folder, start, os.open(passing, flags, 0o600))
+        segment = cls(folder, start, _out_of_the_way(os.open(passing, flags, 0o600)))
         try:
             _lock(segment.fd)
             head = framed(OPENED, _encode(_head(folder.name, route, maker)))
@@ -83,23 +92,44 @@ class Segment:
         return segment
 
     def write(self, data: bytes) -> int:
-        """One write; returns how much of it there was room for. Raises OSError."""
+        """One write; returns how much of it there was room for. Raises OSError, and DescriptorLost among them."""
+        if not self.held():
+            raise DescriptorLost("the program closed the journal's descriptor; a new journal is begun")
         written = os.write(self.fd, data)
         self.size += written
         return written
 
+    def held(self) -> bool:
+        """Whether the descriptor is still this file. Costs a microsecond, and nothing of the program's is ever touched
+        (but by a thread that closes descriptors by number in the instant between this look and the write)."""
+        try:
+            found = os.fstat(self.fd)
+        except OSError:
+            return False
+        return found.st_ino == self.inode and found.st_dev == self.device
+
     def removed(self) -> bool:
         """Whether somebody deleted the file, such as a cleaner of /tmp."""
-        return os.fstat(self.fd).st_nlink == 0
+        return self.held() and os.fstat(self.fd).st_nlink == 0
 
     def close(self) -> None:
+        held = self.fd >= 0 and self.held()
         fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if held:
             os.close(fd)
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
             self.close()
+
+
+def _out_of_the_way(fd: int) -> int:
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+    except OSError:  # the process may have fewer descriptors than that
+        return fd
+    os.close(fd)
+    return moved
 
 
 def _lock(fd: int) -> None:
