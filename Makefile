@@ -5,7 +5,7 @@ VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
-.PHONY: demo test install lint lock clean
+.PHONY: demo test bench install lint lock clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,11 @@ demo: $(DEMO_VENV)/.installed
 test: install
 	tests/tools/need.sh
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest $(TESTS)
+
+# What it costs: tasks/s without monitoring, with Parsl's own and with ours; records/s into the store.
+bench: install
+	$(VENV)/bin/python -m tests.benchmarks.bench_overhead
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m tests.benchmarks.bench_store
 
 lint: install
 	$(VENV)/bin/ruff check .
