@@ -41,11 +41,12 @@ from heliograph_store import tasks
 from heliograph_store.merge import RULES, Row, merge
 from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, NUMBER_MASK, RAW
 from heliograph_store.tasks import RUNNING, RUNNING_ENDED, TaskRow, TryRow
-from heliograph_store.values import finite
+from heliograph_store.values import MAX_TIME, finite
 
 MAX_TRY: Final = (1 << 31) - 1
-MAX_TIME: Final = 1 << 53
-"""The year 2255. A time beyond it (or before 1970) is a broken clock, not a time."""
+MAX_TOLD: Final = 1 << 40
+"""Most records that a journal is believed to have dropped: sums over many journals must stay within 64 bits."""
+DAY: Final = 86_400
 
 
 class Unusable(ValueError):
@@ -219,6 +220,8 @@ def _not_late(fold: RunFold, at: int) -> None:
 def _run_started(fold: RunFold, r: RunStarted) -> None:
     row = _some(r, RULES["runs"].groups[0].columns)
     row |= {"started": r.at, "tags": _json(r.tags) if r.tags else None, "sample_interval": finite(r.sample_interval)}
+    if abs(r.utc_offset) > DAY:
+        row["utc_offset"] = None
     fold.put("runs", (), row | {"lease_until": _until(r.at, r.lease)})
 
 
@@ -250,7 +253,8 @@ def _agent_status(fold: RunFold, r: AgentStatus) -> None:
 
 
 def _dropped(fold: RunFold, r: Dropped) -> None:
-    row = _some(r, ("samples", "states", "control", "reason")) | {"dropped_at": r.at, "host": r.host or None}
+    counts = {name: min(max(getattr(r, name), 0), MAX_TOLD) for name in ("samples", "states", "control")}
+    row = {**counts, "reason": r.reason or None, "dropped_at": r.at, "host": r.host or None}
     fold.put("journals", (r.journal,), row)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from heliograph.messages import RANK, State, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from heliograph_store.merge import larger, order, smaller
 from heliograph_store.schema import RANK_BITS, STATES, UNKNOWN_STATE
+from heliograph_store.values import is_time
 
 RUNNING: Final = RANK[State.RUNNING.value]
 RUNNING_ENDED: Final = RANK[State.RUNNING_ENDED.value]
@@ -109,7 +110,7 @@ def describe(row: TaskRow, record: TaskDescribed, parent: int | None) -> None:
     at = record.at
     if record.hashsum is not None:
         row.hashsum = larger(row.hashsum, record.hashsum)
-    if record.invoked is not None:
+    if is_time(record.invoked):
         row.invoked = smaller(row.invoked, record.invoked)
     if row.described is None:
         row.described = at
@@ -155,13 +156,13 @@ def change(task: TaskRow, row: TryRow, record: TaskState, fail_cost: float | Non
     """Take over what the submitting process told with a state (the state itself is `enter`'s)."""
     if record.executor:
         row.executor = larger(row.executor, record.executor)
-    if record.launched is not None:
+    if is_time(record.launched):
         row.launched_at = smaller(row.launched_at, record.launched)
-    if record.returned is not None:
+    if is_time(record.returned):
         # A try that joins others is back long before its task is, and both are told as `returned`.
         row.returned_at = smaller(row.returned_at, record.returned)
         task.returned = larger(task.returned, record.returned)
-    if record.invoked is not None:
+    if is_time(record.invoked):
         task.invoked = smaller(task.invoked, record.invoked)
     if record.fail_count is not None:
         task.fail_count = larger(task.fail_count, record.fail_count)

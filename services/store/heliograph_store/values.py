@@ -7,7 +7,7 @@ endless text.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 import msgspec
 
@@ -16,6 +16,13 @@ from heliograph.messages import Record
 MAX_TEXT: Final = 65_536
 """Longest text stored, in characters. Recorders cut at 16 Ki, so only a foreign sender meets this."""
 MAX_INT: Final = (1 << 63) - 1
+MAX_TIME: Final = 1 << 53
+"""The year 2255. A time beyond it (or before 1970) is a broken clock, not a time."""
+
+
+def is_time(at: int | None) -> TypeGuard[int]:
+    """Whether this is a time in microseconds that both databases can show as a date."""
+    return at is not None and 0 < at < MAX_TIME
 
 
 def finite(value: float | None) -> float | None:

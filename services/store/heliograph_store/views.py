@@ -6,7 +6,8 @@ In: a dialect's name. Out: the statements that create (or drop) the views `workf
 Times are naive local time of the submitting host, as Parsl writes them. SQLite knows no zones, so there it is the
 offset at which the run began; PostgreSQL follows the run's zone over a change of clocks when it knows that zone. What
 Parsl declares NOT NULL never is NULL. Differences that remain: `task_depends` is ordered by number and names a
-dependency once; `node` has one row for each pool of workers, not several for each task; on PostgreSQL ids are BIGINT.
+dependency once; `node` has one row for each pool of workers, not several for each task; on PostgreSQL ids and
+other numbers that a sender chooses are BIGINT.
 Every view is a join that begins at `runs`, so `run_id = …` and `task_id = …` reach the primary keys.
 """
 
@@ -143,7 +144,7 @@ def _task(d: _Dialect) -> str:
         "task_time_invoked": d.time.format("t.invoked"),
         # Until the task is done, the store has here when its latest try came back.
         "task_time_returned": d.time.format(f"(CASE WHEN t.progress & 15 IN ({_FINAL}) THEN t.returned END)"),
-        "task_fail_count": "CAST(COALESCE(t.fail_count, 0) AS INTEGER)",
+        "task_fail_count": "CAST(COALESCE(t.fail_count, 0) AS BIGINT)",
         "task_fail_cost": _real("COALESCE(t.fail_cost, 0)"),
     }
     return _view("task", columns, f"runs r {d.zones} JOIN tasks t ON t.run = r.id LEFT JOIN apps a ON a.id = t.app")
@@ -192,7 +193,7 @@ def _resource(d: _Dialect) -> str:
         "run_id": "r.run",
         "timestamp": d.time.format("m.at"),
         "resource_monitoring_interval": _real("COALESCE(NULLIF(m.interval, 0), r.sample_interval)"),
-        "psutil_process_pid": "CAST(m.pid AS INTEGER)",
+        "psutil_process_pid": "CAST(m.pid AS BIGINT)",
         "psutil_process_memory_percent": "m.memory_percent",
         "psutil_process_children_count": _real("m.children"),
         "psutil_process_time_user": _real("m.cpu_user") + " / 1000000",
@@ -218,7 +219,7 @@ def _never_sampled(d: _Dialect, columns: dict[str, str]) -> str:
         "run_id": "r.run",
         "timestamp": d.time.format("y.ended"),
         "resource_monitoring_interval": _real("r.sample_interval"),
-        "psutil_process_pid": "CAST(y.pid AS INTEGER)",
+        "psutil_process_pid": "CAST(y.pid AS BIGINT)",
         "psutil_process_time_user": _real("y.cpu_user") + " / 1000000",
         "psutil_process_time_system": _real("y.cpu_system") + " / 1000000",
         "psutil_process_memory_resident": _real("CASE WHEN y.peak_exact <> 0 THEN y.peak_rss END"),
@@ -241,11 +242,11 @@ def _node(d: _Dialect) -> str:
         "hostname": "COALESCE(h.name, '')",
         "uid": "COALESCE(p.name, '')",
         "block_id": "COALESCE(b.name, '')",
-        "cpu_count": "CAST(COALESCE(m.cpu_count, 0) AS INTEGER)",
+        "cpu_count": "CAST(COALESCE(m.cpu_count, 0) AS BIGINT)",
         "total_memory": "CAST(COALESCE(m.memory_total, 0) AS BIGINT)",
         "active": d.flag.format("m.active"),
         # A pool that does not say how many workers it has is at least the one process that was seen.
-        "worker_count": "CAST(COALESCE(m.workers, 1) AS INTEGER)",
+        "worker_count": "CAST(COALESCE(m.workers, 1) AS BIGINT)",
         "python_v": "COALESCE(m.python, '')",
         "timestamp": d.time.format("COALESCE(m.first_seen, r.started, r.first_seen, 0)"),
         "last_heartbeat": d.time.format("COALESCE(m.last_seen, r.started, r.first_seen, 0)"),

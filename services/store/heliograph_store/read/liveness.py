@@ -10,6 +10,8 @@ from typing import Final, Literal, Protocol
 Liveness = Literal["running", "completed", "failed", "lost", "unknown"]
 LEASE: Final = 60_000_000
 """Microseconds for which any record keeps a run alive that never had a lease of its own."""
+AHEAD: Final = 86_400_000_000
+"""A lease that ends more than these microseconds from now was written under a clock that was wrong."""
 GOOD_EXITS: Final = frozenset({"", "0", "ok", "completed"})
 
 
@@ -40,7 +42,10 @@ def liveness(run: Signs, now: int, lag: int = 0) -> Liveness:
     """
     if run.ended is not None:
         return "failed" if run.failed or (run.exit is not None and run.exit not in GOOD_EXITS) else "completed"
-    if now <= alive_until(run):
+    until = alive_until(run)
+    if until > now + AHEAD:
+        return "unknown"
+    if now <= until:
         return "running"
     return "unknown" if lag > LEASE else "lost"
 

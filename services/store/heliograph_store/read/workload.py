@@ -19,6 +19,8 @@ from heliograph_store.schema import agents, apps, names, run_states, runs, tasks
 from heliograph_store.store import Store
 
 MAX_RUNS: Final = 10_000
+LIFETIME: Final = 100 * 365 * 86_400 * 1_000_000
+"""Microseconds."""
 PLACES: Final = 1000
 """More than a histogram has buckets."""
 _ENDS: Final = (*FINAL, State.FAIL_RETRYABLE)
@@ -182,7 +184,8 @@ def finished_tries(
 
 
 def _positive(value: ColumnElement[int]) -> ColumnElement[int]:
-    return case((value < 0, literal(0, BigInteger)), else_=value)
+    """Never more than a lifetime: what a broken sender tells must not push a sum out of 64 bits."""
+    return case((value < 0, literal(0, BigInteger)), (value > LIFETIME, literal(LIFETIME, BigInteger)), else_=value)
 
 
 def _bucket(value: ColumnElement[int], bounds: Sequence[float]) -> ColumnElement[int]:
