@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from heliograph import state
+from heliograph import state, worker
 from heliograph.failure import redact
 from heliograph.journal import now
 from heliograph.messages import TaskEnded, TaskRunning
@@ -104,7 +103,7 @@ class _Task:
         self._origin = recording.origin
         self._span = Span(recording, execute, executor=EXECUTOR, name=os.path.basename(command[0]))
         self._at, self._mono = now()
-        self._own_peak = _own_peak()
+        self._own_peak = worker.high_water() or 0
 
     def running(self, pid: int) -> None:
         self._journal.append(
@@ -207,10 +206,6 @@ def _in_foreground() -> bool:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
         return False
-
-
-def _own_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
 
 def _ending(code: int) -> str:

@@ -214,13 +214,13 @@ def _usage(who: int) -> Usage:
 def _peak(before: Usage | None, now: Usage) -> int | None:
     """Largest resident size of one process of the try: this one since its mark was reset, or a child reaped during
     the try that was larger (known only when it was the largest ever reaped here)."""
-    own = _high_water()
+    own = high_water()
     if before is not None and now.child_peak > before.child_peak:
         return max(own or 0, now.child_peak)
     return own
 
 
-def _high_water() -> int | None:
+def high_water() -> int | None:
     """VmHWM in bytes. Not ru_maxrss: that one never falls below what the process was before exec."""
     try:
         status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)

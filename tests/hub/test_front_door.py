@@ -25,7 +25,7 @@ from tests.hub.conftest import JOIN, LOCKED, READ, Serving, batch, bearer, drain
 SIGNER = Signer("s" * 32)
 
 
-def token(run: str = "r-1", *, lifetime: float = 60, scope: str = "publish", signer: Signer = SIGNER) -> str:
+def token(run: str = "r-1", *, lifetime: float = 86_400, scope: str = "publish", signer: Signer = SIGNER) -> str:
     return signer.sign(Claims(run=run, expires=int(time.time() + lifetime), scope=scope))
 
 
