@@ -6,14 +6,17 @@ that finds or starts what takes its records. A hub that is used for one kernel a
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from parsl.dataflow.states import FINAL_STATES, States
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadioSender
@@ -21,7 +24,7 @@ from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadioSen
 from heliograph import journal as journals
 from heliograph import launch
 from heliograph.failure import redact
-from heliograph.messages import TaskDescribed
+from heliograph.messages import RunEnded, TaskDescribed
 from heliograph.parsl.kernel import before_executors
 from heliograph.parsl.memoizer import NotingMemoizer
 from heliograph.parsl.sink import JournalQueue, Sink
@@ -68,6 +71,7 @@ class Session:
     def fast(self, kernel: Any) -> None:
         """Our own wrapper around tasks, through this kernel instance."""
         self._sink.begin(kernel.run_id, kernel.run_dir)
+        self._at_exit(kernel)
         before_executors(kernel, lambda executor: self._prepare(kernel, executor))
 
     def official(self, kernel: Any) -> None:
@@ -82,16 +86,33 @@ class Session:
                     hub=self._options.hub, sample_interval=interval, executor=executor.label
                 )
 
+        self._at_exit(kernel)
         before_executors(kernel, prepare)
 
     def close(self) -> None:
         """The clean end of this run's journal. Agents ship it afterwards."""
+        atexit.unregister(self._leave)
         if self._journal is not None:
             lost = sum(self._journal.dropped.values()) + self._sink.refused
             self._journal.close()
             journals.close_run(self._journal.route.run)  # of tasks that ran in this process
             if lost:
                 _log.warning("%d records of this run could not be written by the submitting process", lost)
+
+    def _at_exit(self, kernel: Any) -> None:
+        """Many scripts never clean their kernel up, and Parsl then sends no end: a run that just ended is not lost."""
+        self._kernel, self._maker = kernel, os.getpid()
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """Python is exiting in an orderly way with this kernel still running. Never raises."""
+        if os.getpid() != self._maker:  # a forked child leaves; the run goes on
+            return
+        try:
+            self._sink.record(_end(self._kernel))
+            self.close()
+        except Exception:
+            _log.debug("The end of this run could not be recorded", exc_info=True)
 
     def _open(self, run: str, run_dir: str) -> journals.Journal:
         options = self._options
@@ -154,6 +175,21 @@ class Session:
             memoize=bool(task["memoize"]),
             resources=_as_json(task["resource_specification"]),
         )
+
+
+def _end(kernel: Any) -> RunEnded:
+    """The end of a run whose kernel was not cleaned up: what its tasks and an uncaught exception say."""
+    counts = dict(kernel.task_state_counts)
+    unfinished = sum(count for task_state, count in counts.items() if task_state not in FINAL_STATES)
+    uncaught = getattr(sys, "last_type", None)
+    at, mono = journals.now()
+    return RunEnded(
+        at=at,
+        mono=mono,
+        completed=counts.get(States.exec_done),
+        failed=counts.get(States.failed),
+        exit=uncaught.__name__ if uncaught else f"{unfinished} tasks unfinished" if unfinished else None,
+    )
 
 
 def deaf_queue() -> JournalQueue:
