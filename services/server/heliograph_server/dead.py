@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from heliograph.bus import DeadLetter, DeadLetters, open_dead_letters
@@ -91,7 +92,10 @@ def _batch(batch: Batch) -> dict[str, Any]:
 
 @contextmanager
 def _letters(args: argparse.Namespace) -> Iterator[DeadLetters]:
-    with closing(open_dead_letters(needed(settings_of(args), "bus"))) as letters:
+    bus = needed(settings_of(args), "bus")
+    if bus.startswith("spool:") and not Path(bus.removeprefix("spool:")).is_dir():
+        raise SetupError(f"there is no spool at {bus.removeprefix('spool:')}")
+    with closing(open_dead_letters(bus)) as letters:
         yield letters
 
 

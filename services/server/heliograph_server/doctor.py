@@ -52,13 +52,14 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def checks(settings: Settings, *, hub: str | None, run_dir: Path | None) -> list[Check]:
+    asked = bool(hub or settings.public_url)
     hub = hub or settings.public_url or f"127.0.0.1:{settings.hub_port}"
     return [
         versions,
         state,
         lambda: route(run_dir),
         lambda: bus(settings.bus),
-        lambda: handshake(hub, asked=settings.public_url is not None),
+        lambda: handshake(hub, asked=asked),
         lambda: database(settings.database),
     ]
 
@@ -201,7 +202,7 @@ def handshake(address: str, *, asked: bool) -> Iterator[Finding]:
 
 
 def database(url: str | None) -> Iterator[Finding]:
-    from heliograph_store.errors import NeedsMigration, StoreError
+    from heliograph_store.errors import NeedsMigration, StoreError, StoreUnavailable
     from heliograph_store.migrate import check
     from heliograph_store.store import connect
 
@@ -216,9 +217,8 @@ def database(url: str | None) -> Iterator[Finding]:
     except NeedsMigration as error:
         yield Finding(what="database", ok=False, text=str(error))
     except StoreError as error:
-        yield Finding(
-            what="database", ok=False, text=f"{shown}: {error}", advice="correct the URL or start the database"
-        )
+        advice = "correct the URL or start the database" if isinstance(error, StoreUnavailable) else ""
+        yield Finding(what="database", ok=False, text=f"{shown}: {error}", advice=advice)
     if url.startswith(SCHEME):
         kind = network_filesystem(Path(url.removeprefix(SCHEME)).absolute(), mount_table())
         if kind:

@@ -191,6 +191,7 @@ def _write(config: EmbeddedConfig, watch: Watch, stop: Stop, hub: HubThread | No
         ).run()
         if hub is not None:
             hub.stop()  # readers first: whoever closes a SQLite file last tidies its log away, and only a writer can
+    storage.make_portable(placement.live_url)
     placement.leave()
     log.info("done", extra={"run": config.run})
 

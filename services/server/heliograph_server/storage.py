@@ -22,7 +22,7 @@ from heliograph_writer.stop import Stop
 
 log = logging.getLogger("heliograph.writer")
 SCHEME = "sqlite:///"
-AGENT_SILENT = 30_000_000
+AGENT_SILENT = 50_000_000
 """Microseconds after which an agent that did not say that it ended is taken for gone."""
 
 
@@ -51,6 +51,14 @@ def migrate(url: str) -> str:
     from heliograph_store.migrate import migrate as bring
 
     return bring(url)
+
+
+def make_portable(url: str) -> None:
+    """Leave a file that is complete in itself: one with a log beside it cannot be read from a folder that the reader
+    may not write to. Somebody who has it open keeps it as it is."""
+    path = quote(url.removeprefix(SCHEME))
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=0)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
 
 
 def run_ended(url: str, run: str) -> bool:

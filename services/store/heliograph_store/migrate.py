@@ -57,6 +57,8 @@ def current(url: str) -> str | None:
 
 def check(store: Store) -> None:
     """Say before the work begins that this database is not what this version needs. Raises NeedsMigration as well."""
+    if store.path is not None and not store.path.exists():
+        raise NeedsMigration(f"there is no file {store.path}; `heliograph migrate` would make an empty database there")
     if store.path is not None and not _has_content(store.path):
         raise NeedsMigration(f"{store.name} has no schema yet: run `heliograph migrate`")
     with store.connection() as connection:

@@ -117,6 +117,7 @@ def _sqlite(path: Path, read_only: bool) -> Engine:
     def settle(dbapi: sqlite3.Connection, _record: object) -> None:
         cursor = dbapi.cursor()
         if read_only:
+            _look(cursor, path)
             cursor.execute("PRAGMA query_only=ON")
         else:
             _claim(cursor, path)
@@ -139,16 +140,22 @@ def _sqlite(path: Path, read_only: bool) -> Engine:
 
 def _claim(cursor: sqlite3.Cursor, path: Path) -> None:
     """Mark an empty file as ours; refuse one of somebody else before anything in it changes."""
+    pages, mark = _look(cursor, path)
+    if pages == 0:
+        cursor.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    elif mark != APPLICATION_ID:
+        raise NotHeliograph(f"{path} is a database of something else; it was not touched")
+
+
+def _look(cursor: sqlite3.Cursor, path: Path) -> tuple[int, int]:
+    """How many pages the file has, and whose mark."""
     try:
         pages, mark = (cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "application_id"))
     except sqlite3.OperationalError:
         raise  # locked, or cannot be opened: that passes
     except sqlite3.DatabaseError as error:
         raise NotHeliograph(f"{path} is not a sound SQLite database ({error}); it was not touched") from error
-    if pages == 0:
-        cursor.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    elif mark != APPLICATION_ID:
-        raise NotHeliograph(f"{path} is a database of something else; it was not touched")
+    return pages, mark
 
 
 @contextmanager
