@@ -7,6 +7,7 @@ answers, the embedded writer for this run, which this process becomes. The calle
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import logging
@@ -177,26 +178,43 @@ def _embedded(plan: Plan) -> list[str] | None:
         )  # fmt: skip
         return None
     log.info("Records of run %s go to %s, written by an embedded server", plan.run, hidden(url))
-    command = [sys.executable, "-m", "heliograph.cli", "embedded", "--database", hidden(url)]
+    command = [sys.executable, "-m", "heliograph.cli", "embedded"]
+    if url.startswith("sqlite:"):
+        command += ["--database", url]
+    else:
+        os.environ.pop("HELIOGRAPH_DATABASE_FILE", None)
+        os.environ["HELIOGRAPH_DATABASE"] = url  # not the command line: it can hold a password
+        command += ["--spool", str(spool)]
     command += ["--run", plan.run, "--run-dir", plan.run_dir, "--owner-pid", str(plan.owner_pid)]
     return command if plan.owner_start is None else [*command, "--owner-start", str(plan.owner_start)]
 
 
 def database_and_spool(endpoint: str | None, config_run_dir: Path) -> tuple[str, Path]:
     """URL of the database of the embedded writer, and its spool. A database that Parsl made is left alone."""
-    path = _sqlite_path(endpoint or "") or config_run_dir / "monitoring.db"
+    scheme, _, rest = (endpoint or "").partition("://")
+    if scheme.split("+")[0] in {"postgresql", "postgres"} and rest:
+        url = f"postgresql://{rest}"
+        key = hashlib.sha256(hidden(url).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return url, config_run_dir / f"heliograph-{key}.spool"
+    default = config_run_dir / "monitoring.db"
+    path = _sqlite_path(endpoint or "") or default
     if endpoint and not _sqlite_path(endpoint):
-        log.error(
-            "An embedded writer needs a SQLite file, and %s is none; this run is recorded in %s. "
-            "For another database run `heliograph up --database …` and give the hub's address.",
-            hidden(endpoint),
-            path,
-        )
+        log.error("%s is neither a SQLite file nor PostgreSQL; this run is recorded in %s", hidden(endpoint), path)
+    elif path != default and not _may_write(path.parent):
+        log.error("Nothing can be written into %s; this run is recorded in %s", path.parent, default)
+        path = default
     if is_parsls(path):
         ours = path.with_name("heliograph.db")
         log.warning("%s was made by Parsl and is left as it is; this run is recorded in %s", path, ours)
         path = ours
     return f"sqlite:///{path}", path.with_name(path.name + ".spool")
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether files can be made in this folder, or in the nearest one above it that can be seen."""
+    while not os.path.exists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _sqlite_path(url: str) -> Path | None:

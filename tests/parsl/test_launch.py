@@ -189,10 +189,24 @@ def test_the_logging_endpoint_is_where_the_database_goes(tmp_path: Path) -> None
 
 
 def test_another_kind_of_database_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    url, _ = launch.database_and_spool("postgresql://me:hunter2@db/x", tmp_path)
+    url, _ = launch.database_and_spool("mysql://me:hunter2@db/x", tmp_path)
     assert url == f"sqlite:///{tmp_path}/monitoring.db"
-    assert "needs a SQLite file" in caplog.text
+    assert "neither a SQLite file nor PostgreSQL" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_a_server_has_a_spool_of_its_own_beside_the_runs(tmp_path: Path) -> None:
+    url, spool = launch.database_and_spool("postgresql+psycopg2://me:hunter2@db/x", tmp_path)
+    assert url == "postgresql://me:hunter2@db/x"
+    assert spool.parent == tmp_path
+    assert spool != launch.database_and_spool("postgresql://me:hunter2@db/y", tmp_path)[1]
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    url, _ = launch.database_and_spool(f"sqlite:///{tmp_path}/file/deep/m.db", tmp_path)
+    assert url == f"sqlite:///{tmp_path}/monitoring.db"
+    assert "Nothing can be written into" in caplog.text
 
 
 def _children(word: str) -> list[str]:

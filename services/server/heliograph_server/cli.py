@@ -102,7 +102,8 @@ def _embedded(subparsers: Subparsers) -> None:
         "roles",
         "embedded",
     )
-    parser.add_argument("--database", metavar="URL", required=True)
+    _database(parser)
+    parser.add_argument("--spool", type=Path, metavar="DIR", help="spool of a database that is on a server")
     parser.add_argument("--run", required=True, metavar="RUN_ID")
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--owner-pid", type=int, required=True, metavar="PID")

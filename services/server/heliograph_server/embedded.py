@@ -21,11 +21,13 @@ from heliograph.state import process_alive
 from heliograph_server import storage
 from heliograph_server.http import HubThread, listen, url_of
 from heliograph_server.lock import WriterLock
-from heliograph_server.placement import Placement
+from heliograph_server.placement import Placement, ServerPlacement
+from heliograph_store.errors import StoreUnavailable
 from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
 from heliograph_writer.loop import Tick, WriterLoop
 from heliograph_writer.metrics import WriterMetrics
+from heliograph_writer.pipeline import backoff
 from heliograph_writer.stop import Stop
 from heliograph_writer.upkeep import Upkeep
 
@@ -44,7 +46,7 @@ class EmbeddedConfig:
     """`run_dir` is where the address is told; the owner is the process whose end ends the run, by pid and start in
     clock ticks since boot."""
 
-    placement: Placement
+    placement: Placement | ServerPlacement
     run: str
     run_dir: Path
     owner_pid: int
@@ -96,7 +98,7 @@ def run(config: EmbeddedConfig) -> int:
     try:
         held = lock.acquire()
         if held:
-            _prepare(config, lock, sock)
+            _prepare(config, lock, sock, watch, stop)
         # The live file of another host cannot be read here, so the API waits for the take-over.
         if held or not config.placement.apart or lock.holder().get("host") == socket.gethostname():
             hub = _start_hub(config, sock)
@@ -105,7 +107,7 @@ def run(config: EmbeddedConfig) -> int:
         if not held:
             held = _stand_by(config, lock, watch, stop)
             if held:
-                _prepare(config, lock, sock)
+                _prepare(config, lock, sock, watch, stop)
                 hub = hub or _start_hub(config, sock)
         if held:
             _write(config, watch, stop, hub)
@@ -120,11 +122,23 @@ def run(config: EmbeddedConfig) -> int:
         stop.close()
 
 
-def _prepare(config: EmbeddedConfig, lock: WriterLock, sock: socket.socket) -> None:
+def _prepare(config: EmbeddedConfig, lock: WriterLock, sock: socket.socket, watch: Watch, stop: Stop) -> None:
+    """Ready to write. A full disk or a server that is away can pass while the run goes on, so both are waited for."""
     lock.tell({"pid": os.getpid(), "host": socket.gethostname(), "run": config.run, "api": url_of(sock)})
-    log.info("writing %s", config.placement.published, extra={"run": config.run})
-    config.placement.fetch()
-    storage.migrate(config.placement.live_url)
+    log.info("writing %s", config.placement.shown, extra={"run": config.run})
+    attempt = 0
+    while True:
+        try:
+            config.placement.fetch()
+            storage.migrate(config.placement.live_url)
+            return
+        except StoreUnavailable as error:
+            if stop.asked or (watch.over_for() or 0.0) > HOPELESS:
+                raise
+            delay = backoff(attempt, first=1.0, last=15.0)
+            log.warning("the database cannot be used yet, next try in %.1f s: %s", delay, error)
+            attempt += 1
+            stop.wait(delay)
 
 
 def _start_hub(config: EmbeddedConfig, sock: socket.socket) -> HubThread:
@@ -145,13 +159,13 @@ def _start_hub(config: EmbeddedConfig, sock: socket.socket) -> HubThread:
 
 def _stand_by(config: EmbeddedConfig, lock: WriterLock, watch: Watch, stop: Stop) -> bool:
     """Wait for the lock. True when it is ours now, False when there is nothing left to stand by for."""
-    log.info("standing by: %s is written by %s", config.placement.published, lock.holder(), extra={"run": config.run})
+    log.info("standing by: %s is written by %s", config.placement.shown, lock.holder(), extra={"run": config.run})
     consumer = open_consumer(config.placement.spool_url, name="standby")
     last_waiting = time.monotonic()
     try:
         while not stop.wait(STAND_BY):
             if lock.acquire():
-                log.warning("taking over %s", config.placement.published, extra={"run": config.run})
+                log.warning("taking over %s", config.placement.shown, extra={"run": config.run})
                 return True
             waiting = consumer.depth()
             if waiting:
@@ -173,7 +187,7 @@ def _write(config: EmbeddedConfig, watch: Watch, stop: Stop, hub: HubThread | No
             return True
         if metrics.ready or (watch.over_for() or 0.0) < HOPELESS:
             return False
-        log.error("%s could not be written for long; the rest stays in %s", placement.live, placement.spool_url)
+        log.error("%s could not be written for long; the rest stays in %s", placement.shown, placement.spool_url)
         return True
 
     with storage.opened(placement.live_url) as writer:

@@ -9,7 +9,9 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from heliograph.bus import hidden
 from heliograph_server.errors import SetupError
 from heliograph_server.snapshot import AckAfterPublish, fetch, publish, remove
 from heliograph_store.filesystem import network_filesystem
@@ -42,6 +44,10 @@ class Placement:
         return f"{SCHEME}{self.live if self.live.exists() else self.published}"
 
     @property
+    def shown(self) -> str:
+        return str(self.published)
+
+    @property
     def apart(self) -> bool:
         return self.live != self.published
 
@@ -58,6 +64,41 @@ class Placement:
     def settler(self, *, most: int | None = None) -> Settler:
         """Who acknowledges; `most` as in AckAfterPublish."""
         return AckAfterPublish(lambda: publish(self.live, self.published), most=most) if self.apart else AckNow()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerPlacement:
+    """A database on its own server: only the spool and the lock of those who write it are files, beside the runs."""
+
+    live_url: str
+    spool: Path
+    apart: ClassVar[bool] = False
+
+    @property
+    def published(self) -> Path:
+        """What the lock is named after."""
+        return self.spool.with_suffix("")
+
+    @property
+    def spool_url(self) -> str:
+        return f"spool:{self.spool}"
+
+    @property
+    def readable_url(self) -> str:
+        return self.live_url
+
+    @property
+    def shown(self) -> str:
+        return hidden(self.live_url)
+
+    def fetch(self) -> None:
+        """Nothing has to be brought here."""
+
+    def leave(self) -> None:
+        """Nothing was brought here."""
+
+    def settler(self) -> Settler:
+        return AckNow()
 
 
 def mount_table(path: Path | None = None) -> str:

@@ -16,7 +16,7 @@ from heliograph_server.errors import SetupError
 from heliograph_server.settings import Settings, load
 
 if TYPE_CHECKING:
-    from heliograph_server.placement import Placement
+    from heliograph_server.placement import Placement, ServerPlacement
 
 log = logging.getLogger("heliograph.server")
 GIVEN = ("data", "database", "bus", "hub_host", "hub_port", "health_port", "mounts")
@@ -82,12 +82,19 @@ def make_folder(database: str) -> None:
 def embedded(args: argparse.Namespace) -> int:
     from heliograph.state import state_folder
     from heliograph_server import embedded as mode
-    from heliograph_server.placement import mount_table, place
+    from heliograph_server.placement import SCHEME, ServerPlacement, mount_table, place
 
-    logs.setup()
+    at: Placement | ServerPlacement
+    if args.spool is None:
+        logs.setup()
+        database = args.database or SCHEME
+        at = place(database, table=mount_table(args.mounts), state_folder=state_folder())
+    else:
+        database = needed(settings_of(args), "database")
+        at = ServerPlacement(live_url=database, spool=args.spool.absolute())
     return mode.run(
         mode.EmbeddedConfig(
-            placement=place(args.database, table=mount_table(args.mounts), state_folder=state_folder()),
+            placement=at,
             run=args.run,
             run_dir=args.run_dir.absolute(),
             owner_pid=args.owner_pid,

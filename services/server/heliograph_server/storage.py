@@ -10,11 +10,12 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from urllib.parse import quote
 
 from heliograph.messages import Batch
 from heliograph_store.errors import NeedsMigration, StoreUnavailable
-from heliograph_store.store import connect
+from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer, WriteResult
 from heliograph_writer.metrics import WriterMetrics
 from heliograph_writer.pipeline import backoff
@@ -56,6 +57,8 @@ def migrate(url: str) -> str:
 def make_portable(url: str) -> None:
     """Leave a file that is complete in itself: one with a log beside it cannot be read from a folder that the reader
     may not write to. Somebody who has it open keeps it as it is."""
+    if not url.startswith(SCHEME):
+        return
     path = quote(url.removeprefix(SCHEME))
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=0)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
@@ -70,13 +73,22 @@ def agents_alive(url: str, run: str) -> bool:
     """Whether an agent of the run reported lately and did not say that it ended."""
     query = (
         "SELECT 1 FROM agents JOIN runs ON runs.id = agents.run "
-        "WHERE runs.run = ? AND NOT agents.ended AND agents.last_seen > ? LIMIT 1"
+        "WHERE runs.run = ? AND agents.ended = 0 AND agents.last_seen > ? LIMIT 1"
     )
     return bool(_ask(url, query, (run, time.time_ns() // 1000 - AGENT_SILENT)))
 
 
+@cache
+def _server(url: str) -> Store:
+    return connect(url, read_only=True)
+
+
 def _ask(url: str, query: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:
-    """Embedded databases are SQLite files, and these questions are asked every second: one light connection each."""
+    """These questions are asked every second: a light connection each for a file, a kept one for a server."""
+    if not url.startswith(SCHEME):
+        with suppress(StoreUnavailable), _server(url).connection() as session:
+            return [tuple(row) for row in session.exec_driver_sql(query.replace("?", "%s"), values)]
+        return []
     path = quote(url.removeprefix(SCHEME))
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as connection:
