@@ -14,6 +14,7 @@ import http.client
 import ipaddress
 import json
 import ssl
+import time
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -59,7 +60,9 @@ def connect(
                     raise Refused(
                         "it has no TLS, and the join token is not sent in the open; name it http://… to allow that"
                     )
+                asked_at = time.time_ns()
                 answer = _ask(connection, {"run": run, "run_dir": run_dir}, token)
+                between = (asked_at + time.time_ns()) // 2000
             except ssl.SSLCertVerificationError as error:
                 raise Refused(
                     f"its certificate is not trusted ({error.verify_message}); set HELIOGRAPH_TLS_FINGERPRINT"
@@ -67,7 +70,7 @@ def connect(
             except (OSError, http.client.HTTPException, NoHub) as error:
                 reasons.append(f"{url.scheme}: {error or type(error).__name__}")
                 continue
-            return _route(answer, interval, fingerprint if url.scheme == "https" else None)
+            return _route(answer, interval, fingerprint if url.scheme == "https" else None, between)
     raise NoHub("; ".join(reasons))
 
 
@@ -151,8 +154,9 @@ def _answer(connection: http.client.HTTPConnection) -> tuple[int, dict[str, Any]
     return response.status, found if isinstance(found, dict) else {}
 
 
-def _route(answer: dict[str, Any], interval: float, fingerprint: str | None) -> RouteFile:
-    bus, token = answer.get("bus"), answer.get("token")
+def _route(answer: dict[str, Any], interval: float, fingerprint: str | None, between: int) -> RouteFile:
+    """`between` is this host's time in microseconds, half way between the question and its answer."""
+    bus, token, hubs_time = answer.get("bus"), answer.get("token"), answer.get("time")
     if not isinstance(bus, str) or urlsplit(bus).scheme not in {"amqp", "amqps", "http", "https"}:
         raise Refused("it named no bus that this agent knows")
     return RouteFile(
@@ -160,4 +164,5 @@ def _route(answer: dict[str, Any], interval: float, fingerprint: str | None) -> 
         token=token if isinstance(token, str) else None,
         tls_fingerprint=fingerprint,
         interval=interval,
+        clock_offset=between - hubs_time if isinstance(hubs_time, int) and 0 < hubs_time < 1 << 53 else None,
     )

@@ -36,13 +36,15 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteFile:
-    """The content of a route file."""
+    """The content of a route file, which is also a hub's answer."""
 
     bus: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     tls_fingerprint: str | None = None
     interval: float = 10.0
     version: int = VERSION
+    clock_offset: int | None = field(default=None, compare=False)
+    """This host's clock minus that of the hub that answered, in microseconds; never in the file."""
 
 
 def route_path(run_dir: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -150,7 +151,8 @@ def hub() -> Iterator[str]:
 def test_a_hub_is_asked_with_the_join_token(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELIOGRAPH_JOIN_TOKEN", "let-me-in")
     Hub.answer = (200, {"bus": "http://hub:55055", "token": "publish", "time": 1})
-    assert ask_hub(Route(run="r", run_dir="/d", hub=hub)) == Target(bus="http://hub:55055", token="publish")
+    answer = ask_hub(Route(run="r", run_dir="/d", hub=hub))
+    assert answer == Target(bus="http://hub:55055", token="publish")
     assert Hub.asked == [("/v1/connect", {"run": "r", "run_dir": "/d"}, "Bearer let-me-in")]
 
 
@@ -159,3 +161,16 @@ def test_an_answer_that_is_no_route_is_none(hub: str, answer: tuple[int, object]
     Hub.answer = answer
     with pytest.raises(NoRoute):
         Resolver(Route(run="r", hub=hub)).target()
+
+
+def test_a_hubs_clock_is_compared_with_ours(hub: str) -> None:
+    slow = 90_000_000
+    Hub.answer = (200, {"bus": "http://hub:55055", "time": time.time_ns() // 1000 - slow})
+    resolver = Resolver(Route(run="r", hub=hub))
+    assert resolver.clock_offset is None
+    resolver.target()
+    assert resolver.clock_offset is not None
+    assert 0 <= resolver.clock_offset - slow < 30_000_000
+    for wrong in (None, "now", -1, 1e300):
+        Hub.answer = (200, {"bus": "http://hub:55055", "time": wrong})
+        assert ask_hub(Route(run="r", hub=hub)).clock_offset is None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from heliograph import messages as m
 from heliograph import state
 from heliograph.agent.outbox import Outbox
 from heliograph.agent.routes import Resolver, Target
+from heliograph.agent.runs import Means, RunPart
 from heliograph.agent.ship import Outcome, Refused, Shipped, Shipper
+from heliograph.agent.spill import spill
 from heliograph.agent.tail import Tail
 from heliograph.bus import BadMessage, BusFull, BusUnavailable, Outgoing
-from heliograph.journal import Journal, Route
+from heliograph.journal import Journal, Limits, Route
+from heliograph.route import spool_path
 from tests.agent.conftest import task, wait_for
 
 ROUTE = Route(run="r")
@@ -135,12 +139,64 @@ def test_too_many_refused_samples_are_thinned_task_by_task_and_counted(tmp_path:
     tail, outbox = filled(tmp_path, many, Outbox("r", held_records=2000))
     (parcel,) = outbox.take(0.0)
     outbox.refused(parcel, 0.0)
-    kept = [m.decode(f.payload) for p in outbox.waiting() for _, f in p.items]
+    (again,) = outbox.take(1000.0)
+    kept = [m.decode(found.payload) for _, found in again.items]
     assert outbox.thinned == rounds * 3 - len(kept)
     for n in (1, 2, 3):
         assert abs(sum(s.number == n for s in kept) - rounds / 2) < 2  # type: ignore[union-attr]
     assert any(s.last for s in kept)  # type: ignore[union-attr]
     assert not tail.finished()
+
+
+def test_what_the_spool_does_not_take_at_the_end_is_never_confirmed_by_what_follows(tmp_path: Path) -> None:
+    tail, outbox = filled(tmp_path / "state", [task(n) for n in range(5000)])
+    refusals = iter([None, BusUnavailable("the disk is full")])
+
+    def refuse_the_second(_: Outgoing) -> None:
+        refusal = next(refusals, None)
+        if refusal is not None:
+            raise refusal
+
+    bus = FakeBus(refuse_the_second)
+    means = Means(
+        agent="agent", state=tmp_path, limits=Limits(), outcomes=queue.SimpleQueue(),
+        open_publisher=lambda _target, _name: bus, resolver=Resolver,
+    )  # fmt: skip
+    part = RunPart(replace(ROUTE, run_dir=str(tmp_path)), means)
+    part.outbox = outbox
+    assert spill(part, means) == 2000
+    assert Tail(tail.reader.folder, tail.cursor()).pull()[0].offset == tail.position(m.Class.STATES)
+    assert spill(part, means) == 3000
+    assert bus.numbers == list(range(5000))
+    assert tail.finished()
+
+
+def test_an_odd_spool_of_others_does_not_end_the_shipping_of_our_own(tmp_path: Path) -> None:
+    (spool_path(tmp_path) / "new").mkdir(parents=True)
+    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    bus = FakeBus(lambda _: None)
+    route = Route(run="r", run_dir=str(tmp_path), owner=True, hub="h")
+    resolver = Resolver(route, ask=lambda _: Target(bus="http://elsewhere"))
+    looked = 0
+
+    def open_bus(_target: Target, _name: str) -> FakeBus:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise RuntimeError("a bug of a carrier")
+        return bus
+
+    shipper = Shipper(route, "agent", outcomes, open_bus, resolver)
+    shipper.start()
+    shipper.learn(route)
+    wait_for(lambda: looked)
+    _, outbox = filled(tmp_path / "state", [task(1)])
+    (parcel,) = outbox.take(0.0)
+    shipper.submit(parcel)
+    wait_for(outcomes.qsize)
+    shipper.stop()
+    shipper.join(5)
+    assert bus.numbers == [1]
 
 
 def test_records_of_many_journals_travel_in_one_batch(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Journals:
         for folder in self._folder.iterdir():
             if folder.name not in self._tails:
                 self._tails[folder.name] = Tail(folder, self._cursors.pop(folder.name, None))
+        self._cursors.clear()  # the rest are of journals that are gone
 
     def open(self) -> list[Tail]:
         return [tail for tail in self._tails.values() if not tail.reader.ended]
@@ -82,6 +83,15 @@ class Journals:
         """Whether there is a journal that is not the agent's own."""
         return any(tail.reader.head is None or tail.reader.head.maker != self._agent for tail in self._tails.values())
 
+    def runs(self) -> set[str]:
+        """The runs of all journals that are here."""
+        return {tail.reader.head.route.run for tail in self._tails.values() if tail.reader.head is not None}
+
+    def recorded(self) -> set[str]:
+        """The runs for which somebody but agents has recorded here."""
+        heads = (tail.reader.head for tail in self._tails.values())
+        return {head.route.run for head in heads if head is not None and not head.maker}
+
     def none_left(self) -> bool:
         return next(self._folder.iterdir(), None) is None
 
@@ -98,7 +108,7 @@ class Journals:
         return {route.run for route in self._living() if route.owner}
 
     def cursors(self) -> dict[str, Cursor]:
-        return {**self._cursors, **{name: tail.cursor() for name, tail in self._tails.items()}}
+        return {name: tail.cursor() for name, tail in self._tails.items()}
 
     def unread(self, run: str) -> int:
         """Bytes of a run's journals that were not read yet."""

@@ -153,6 +153,7 @@ class Agent:
         if moment >= self._status_at:
             self._status_at = moment + STATUS_EVERY
             self._tell_status(set(intervals))
+            self._retire()
 
     def _keep(self, sample: Sample | None) -> None:
         if sample is not None and sample[0] in self._runs:
@@ -174,6 +175,7 @@ class Agent:
                 dropped_samples=self._dropped_samples + sum(p.outbox.thinned for p in self._runs.values()),
                 dropped_states=self._dropped_states,
                 torn=self._journals.torn(),
+                clock_offset=part.clock_offset,
                 ended=ended,
             )
             part.record(status)
@@ -231,6 +233,22 @@ class Agent:
                 self._runs[head.route.run].record(closed)
             self._journals.remove(tail)
             self._changed = True
+
+    def _retire(self) -> None:
+        """Let go of runs for which nobody has recorded here between two looks: their journal, thread and connection.
+        An agent on a login node may live for months, and see thousands of runs."""
+        here, recorded = self._journals.runs(), self._journals.recorded()
+        for run, part in list(self._runs.items()):
+            if run in recorded or not part.unused:
+                part.unused = run not in recorded
+            elif part.recording:
+                self._tell_status({run}, ended=True)
+                part.end_journal()
+            elif run not in here and part.outbox.empty():
+                part.stop(0.0)
+                self._dropped_samples += part.outbox.thinned
+                self._watch.forget(run)
+                del self._runs[run]
 
     def _nothing_to_do(self, moment: float) -> bool:
         """No journal of others for a while; then also the agent's own journals are closed, shipped and gone."""

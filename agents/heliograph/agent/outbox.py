@@ -136,18 +136,12 @@ class Outbox:
         if self._sizes[parcel.cls] > HELD_BYTES or len(self._queues[parcel.cls]) > self._held_records:
             self._thin(parcel.cls)
 
-    def waiting(self) -> list[Parcel]:
-        """Everything that has not arrived, for the spool at the end."""
-        everything = list(self._on_way.values())
+    def first(self) -> Parcel | None:
+        """A parcel that has not arrived, the same one until it is `done`: nothing behind it is confirmed past it."""
         for cls, queue in self._queues.items():
-            while queue:
-                everything.append(self._pack(cls))
-        return everything
-
-    def settle_waiting(self, parcel: Parcel) -> None:
-        """A parcel of `waiting` lies safe in the spool."""
-        self._on_way[parcel.cls] = parcel
-        self.done(parcel, ())
+            if cls in self._on_way or queue:
+                return self._on_way.get(cls) or self._pack(cls)
+        return None
 
     def _held(self, cls: Class) -> bool:
         return cls is Class.SAMPLES and self._refusals > 0

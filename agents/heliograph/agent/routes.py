@@ -28,12 +28,14 @@ LOOK_AGAIN = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A bus with its token. `fallback`: the run directory's spool, for want of anything better."""
+    """A bus with its token. `fallback`: the run directory's spool, for want of anything better. `clock_offset`: this
+    host's clock minus the hub's in microseconds, where a hub was asked."""
 
     bus: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     tls_fingerprint: str | None = None
     fallback: bool = False
+    clock_offset: int | None = field(default=None, compare=False)
 
 
 class NoRoute(BusUnavailable):
@@ -72,6 +74,11 @@ class Resolver:
         if self._found is None:
             raise NoRoute("no route to a bus is known yet")
         return self._found
+
+    @property
+    def clock_offset(self) -> int | None:
+        """This host's clock minus the hub's in microseconds, None when no hub was asked."""
+        return self._found.clock_offset if self._found is not None else None
 
     def learn(self, route: Route) -> None:
         """More is known of the run; look at once."""
@@ -139,4 +146,6 @@ def ask_hub(route: Route) -> Target:
 
 
 def _as_target(given: RouteFile) -> Target:
-    return Target(bus=given.bus, token=given.token, tls_fingerprint=given.tls_fingerprint)
+    return Target(
+        bus=given.bus, token=given.token, tls_fingerprint=given.tls_fingerprint, clock_offset=given.clock_offset
+    )

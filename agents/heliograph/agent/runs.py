@@ -37,8 +37,19 @@ class RunPart:
         self.route = route
         self.outbox = Outbox(route.run)
         self._means = means
+        self.unused = False
+        """Whether nobody recorded for the run here when last looked."""
         self._shipper: Shipper | None = None
         self._journal: Journal | None = None
+
+    @property
+    def recording(self) -> bool:
+        """Whether there is a journal of the agent's own for this run."""
+        return self._journal is not None
+
+    @property
+    def clock_offset(self) -> int | None:
+        return self._shipper.clock_offset if self._shipper is not None else None
 
     def learn(self, route: Route) -> None:
         """Another journal of the run: the owner's knows the run directory, and brings the spool to ship on."""

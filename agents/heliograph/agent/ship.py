@@ -85,6 +85,10 @@ class Shipper(threading.Thread):
         self._resolver.learn(route)
         self._inbox.put(None)
 
+    @property
+    def clock_offset(self) -> int | None:
+        return self._resolver.clock_offset
+
     def stop(self) -> None:
         self._stopping.set()
         self._inbox.put(None)
@@ -183,6 +187,10 @@ class Shipper(threading.Thread):
             self._forwarder.forward(publisher)
         except (BusUnavailable, BusFull, BadUrl, OSError) as error:
             self._trouble(str(error))
+        except Exception as error:
+            # As above: this thread also ships what is recorded here.
+            log.exception("Shipping on failed in a way that it should not")
+            self._trouble(type(error).__name__)
 
     def _close(self) -> None:
         publisher, self._publisher, self._target = self._publisher, None, None

@@ -6,6 +6,7 @@ agent ships them on. What does not go there stays in its journals.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 
@@ -20,17 +21,16 @@ log = logging.getLogger("heliograph.agent")
 def spill(part: RunPart, means: Means) -> int:
     """Move everything that waits for this run; returns how many records went."""
     folder = part.route.run_dir
-    waiting = part.outbox.waiting()
-    if not waiting or not folder or not os.path.isdir(folder):
+    if part.outbox.empty() or not folder or not os.path.isdir(folder):
         return 0
     moved = 0
     try:
-        publisher = means.open_publisher(Target(bus=f"spool:{spool_path(folder)}", fallback=True), means.agent)
-        for parcel in waiting:
-            publisher.publish([parcel.outgoing(means.agent)])
-            part.outbox.settle_waiting(parcel)
-            moved += len(parcel.items)
-        publisher.close()
+        target = Target(bus=f"spool:{spool_path(folder)}", fallback=True)
+        with contextlib.closing(means.open_publisher(target, means.agent)) as publisher:
+            while (parcel := part.outbox.first()) is not None:
+                publisher.publish([parcel.outgoing(means.agent)])
+                part.outbox.done(parcel, ())
+                moved += len(parcel.items)
     except (BusUnavailable, BusFull, BadUrl, BadMessage, OSError) as error:
         log.warning("What is left stays in the journals: %s", error)
     log.info("%d records of run %s moved to its spool", moved, part.route.run)

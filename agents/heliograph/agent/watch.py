@@ -2,8 +2,8 @@
 
 In: records as they pass through the agent, the clock. Out: samples, each with the run that it belongs to.
 
-Known are the tries that said in a journal of this node that they run. A try ends with its TaskEnded, or with its
-process.
+Known are the tries that said in a journal of this node that they run, of the runs that want samples. A try ends with
+its TaskEnded, or with its process.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ class Watch:
         last = [(t.run, self._sampler.ended(t, now)) for t in gone]
         for try_ in gone:
             del self._active[try_.key]
-        active = [t for t in self._active.values() if t.interval > 0]
-        samples = [(key[0], sample) for key, sample in self._sampler.keyed(active, now)]
+        samples = [(key[0], sample) for key, sample in self._sampler.keyed(self._active.values(), now)]
         return [*((run, sample) for run, sample in last if sample is not None), *samples]
 
     def node(self, runs: dict[str, float], now: Now, moment: float) -> list[Sample]:
@@ -95,11 +94,17 @@ class Watch:
         """Monotonic seconds at which the next sample is due."""
         return min((self._node_at.get(run, 0.0) for run, interval in runs.items() if interval > 0), default=None)
 
+    def forget(self, run: str) -> None:
+        """Nobody records for this run here any more."""
+        self._active = {key: try_ for key, try_ in self._active.items() if try_.run != run}
+        self._node_at.pop(run, None)
+        self.ended_runs.discard(run)
+
     def remember(self) -> Tries:
         return Tries(active=list(self._active.values()), sampler=self._sampler.snapshot())
 
     def _begin(self, route: Route, record: object, now: Now) -> None:
-        if not isinstance(record, TaskRunning):
+        if not isinstance(record, TaskRunning) or route.sample_interval <= 0:
             return
         if not self._active:  # no longer idle
             soon = now[1] / 1e6 + route.sample_interval
