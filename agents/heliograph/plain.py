@@ -148,7 +148,7 @@ def _run_folder(named: str | os.PathLike[str] | None, run_id: str) -> Path:
     other = state.state_folder() / "runs" / run_id
     _log.warning("The run directory %s cannot be used (%s); %s is used instead", wanted, reason, other)
     try:
-        state.own_folder(state.state_folder())
+        state.own_folder(state.state_folder(), ours=False)
         other.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         _log.warning("No run directory can be made, so nothing takes the records of this run: %s", error)

@@ -24,8 +24,12 @@ def state_folder() -> Path:
     return settings.state_dir()
 
 
-def own_folder(path: Path) -> Path:
-    """Make the folder (0700) if it is missing, and check that it is a real folder of this user. Raises StateError."""
+def own_folder(path: Path, *, ours: bool = True) -> Path:
+    """Make the folder (0700) if it is missing, and check that it is a real folder of this user. Raises StateError.
+
+    One that was there is closed to others when it is `ours`, called so, or empty; one that holds other things (a home,
+    a scratch folder) stays as it is, and what we make in it is closed.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -37,8 +41,10 @@ def own_folder(path: Path) -> Path:
         raise StateError(f"{path} is not a folder (a symbolic link is not followed)")
     if found.st_uid != os.geteuid():
         raise StateError(f"{path} belongs to user {found.st_uid}, not to us")
-    if found.st_mode & 0o077:
+    if found.st_mode & 0o077 and (ours or path.name.startswith("heliograph") or not os.listdir(path)):
         os.chmod(path, 0o700)
+    elif found.st_mode & 0o022:
+        raise StateError(f"others may write into {path}; name a folder that is for Heliograph alone")
     return path
 
 
@@ -47,7 +53,7 @@ def namespace_folder(state: Path | None = None) -> Path:
     named = state if state is not None else state_folder()
     if not named.parent.exists():
         named.parent.mkdir(parents=True)
-    folder = own_folder(own_folder(named) / namespace_key())
+    folder = own_folder(own_folder(named, ours=False) / namespace_key())
     own_folder(folder / "journals")
     return folder
 

@@ -268,6 +268,21 @@ def test_state_folder_is_ours_alone(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o755)
+    (folder / "thesis.tex").touch()
+    assert opened(folder).append(task(1))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    made = [path for path in folder.iterdir() if path.is_dir()]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700]
+    folder.chmod(0o777)
+    refused = opened(folder)
+    assert not refused.append(task(2))
+    assert sum(refused.dropped.values()) == 1
+    assert folder.stat().st_mode & 0o777 == 0o777
+
+
 def test_clip_keeps_both_ends_and_stays_within_the_limit() -> None:
     text = clip("a" * 100_000 + "the end", 1000)
     assert text is not None

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph.bus import BadUrl, BusUnavailable, hidden, open_dead_letters, open_publisher
+from heliograph_server.given import settings_of
 from heliograph_server.placement import SCHEME, mount_table
-from heliograph_server.roles import settings_of
 from heliograph_server.settings import Settings
 from heliograph_store.filesystem import network_filesystem
 
@@ -93,7 +93,7 @@ def state() -> Iterator[Finding]:
 
     folder = state_folder()
     try:
-        own_folder(folder)
+        own_folder(folder, ours=False)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
