@@ -23,8 +23,8 @@ from heliograph_hub.app import create_app
 from heliograph_hub.config import HubConfig
 from heliograph_store.migrate import migrate
 
-JOIN, READ, ADMIN = "join-token-0123456789", "read-token-0123456789", "admin-token-0123456789"
-LOCKED = {"join_token": JOIN, "read_token": READ, "admin_token": ADMIN}
+JOIN, READ = "join-token-0123456789", "read-token-0123456789"
+LOCKED = {"join_token": JOIN, "read_token": READ}
 
 
 def bearer(token: str) -> dict[str, str]:

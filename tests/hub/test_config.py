@@ -59,8 +59,7 @@ def test_repr_hides_every_secret() -> None:
         public_bus_url="amqp://u:hidden3@h/v",
         join_token="hidden4",
         read_token="hidden5",
-        admin_token="hidden6",
-        signing_secret="hidden7",
+        signing_secret="hidden6",
     )
     assert "hidden" not in repr(config)
 

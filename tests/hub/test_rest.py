@@ -18,7 +18,7 @@ from heliograph_hub.app import create_app
 from heliograph_hub.config import HubConfig
 from heliograph_hub.cursors import encode_cursor
 from heliograph_store.migrate import migrate
-from tests.hub.conftest import ADMIN, JOIN, LOCKED, READ, Serving, batch, bearer
+from tests.hub.conftest import JOIN, LOCKED, READ, Serving, batch, bearer
 from tests.hub.recorded import SECOND, Recorder, ended, now, started, surroundings, task
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -171,7 +171,7 @@ def test_reading_takes_the_read_token(serving: Serving, recorder: Recorder, path
     for headers in ({}, bearer(JOIN), bearer(READ[:-1]), {"authorization": "Basic !"}, {"authorization": "Bearer"}):
         assert client.get(path, headers=headers).status_code == 401
     basic = base64.b64encode(f"anyone:{READ}".encode()).decode()
-    for headers in (bearer(READ), bearer(ADMIN), {"authorization": f"Basic {basic}"}):
+    for headers in (bearer(READ), {"authorization": f"Basic {basic}"}):
         assert client.get(path, headers=headers).status_code == 200
 
 

@@ -79,7 +79,7 @@ def test_a_wrong_toml_file_is_told_without_its_values(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toml = tmp_path / "heliograph.toml"
-    toml.write_text(f'admin_token = "{SECRET}"\n{text}\n')
+    toml.write_text(f'read_token = "{SECRET}"\n{text}\n')
     environment(monkeypatch, config=str(toml))
     with pytest.raises(SetupError) as caught:
         load()

@@ -1,4 +1,4 @@
-"""Who may do what: join, publish, read, administer.
+"""Who may do what: join, publish, read. Nothing can be changed from here: whoever administers works on the server.
 
 In: the Authorization header. Out: nothing, or a `Problem` with 401 (who are you?) or 403 (not you).
 Secrets are compared in constant time and never logged. Basic authentication is taken beside Bearer for reading, with
@@ -28,13 +28,11 @@ def may_join(config: HubConfig, request: Request) -> None:
 
 
 def may_read(config: HubConfig, request: Request) -> None:
-    """Anyone with the read token (or the admin token), or anyone at all on an open loopback hub."""
+    """Anyone with the read token, or anyone at all on an open loopback hub."""
     if config.read_open:
         return
     given = _given(request, basic=True)
-    accepted = [token for token in (config.read_token, config.admin_token) if token is not None]
-    # All are compared, so that the time does not tell which one matched.
-    if given is None or not any([same(given, token) for token in accepted]):  # noqa: C419
+    if given is None or config.read_token is None or not same(given, config.read_token):
         raise _who(
             "the read token is missing or wrong",
             "send 'Authorization: Bearer <read token>'",

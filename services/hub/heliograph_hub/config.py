@@ -50,7 +50,6 @@ class HubConfig:
     """Host names (no port) under which requests may come. Empty: loopback names, or any name on other addresses."""
     join_token: str | None = field(default=None, repr=False)
     read_token: str | None = field(default=None, repr=False)
-    admin_token: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
     signing_secret_file: Path | None = None
     token_lifetime: float = 90 * 86400.0
@@ -81,7 +80,7 @@ class HubConfig:
         for name in ("token_lifetime", "publish_timeout", "read_timeout"):
             if not getattr(self, name) > 0:
                 raise BadConfig(f"hub setting {name} must be more than 0 seconds")
-        for name in ("join_token", "read_token", "admin_token", "signing_secret"):
+        for name in ("join_token", "read_token", "signing_secret"):
             self._check_secret(name)
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise BadConfig("TLS needs both a certificate and its key: set tls_certificate and tls_key")

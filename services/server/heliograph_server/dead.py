@@ -16,7 +16,7 @@ from typing import Any
 from heliograph.bus import DeadLetter, DeadLetters, open_dead_letters
 from heliograph.messages import BadMessage, Batch, decode_batch, decode_records, record_ids, to_builtins
 from heliograph_server.errors import SetupError
-from heliograph_server.roles import needed, settings_of
+from heliograph_server.given import needed, settings_of
 
 ALL = 1_000_000
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from heliograph_hub.config import HubConfig
 from heliograph_server import storage
+from heliograph_server.given import checked_bus, needed, placement_of
 from heliograph_server.http import listen, serve, url_of
-from heliograph_server.roles import checked_bus, needed, placement_of
 from heliograph_server.settings import Settings
 
 KEY_FILE = "hub-secret"
@@ -32,7 +32,6 @@ def config_of(settings: Settings) -> HubConfig:
         allowed_hosts=settings.allowed_hosts,
         join_token=settings.join_token,
         read_token=settings.read_token,
-        admin_token=settings.admin_token,
         signing_secret=settings.signing_secret,
         signing_secret_file=settings.data / KEY_FILE if settings.data.is_dir() else None,
         tls_certificate=settings.tls_certificate,

@@ -17,9 +17,9 @@ from heliograph.bus import BusFull, Outgoing, hidden, open_publisher
 from heliograph.messages import Batch, Class, encode
 from heliograph_server import storage
 from heliograph_server.errors import SetupError
+from heliograph_server.given import make_folder, needed, settings_of
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import SCHEME, sqlite_path
-from heliograph_server.roles import make_folder, needed, settings_of
 from heliograph_server.settings import Settings
 from heliograph_writer.pipeline import backoff
 from heliograph_writer.stop import Stop

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from heliograph_server.errors import SetupError
-from heliograph_server.roles import needed, settings_of
+from heliograph_server.given import needed, settings_of
 
 if TYPE_CHECKING:
     from heliograph_store.read.runs import Run

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from heliograph_server.errors import SetupError
 
 PREFIX = "HELIOGRAPH_"
-SECRETS = ("database", "bus", "public_bus", "join_token", "read_token", "admin_token", "signing_secret")
+SECRETS = ("database", "bus", "public_bus", "join_token", "read_token", "signing_secret")
 """Settings that are secret or can hold a password: hidden from repr, and readable from `HELIOGRAPH_<NAME>_FILE`."""
 
 
@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Host names under which requests may come")
     join_token: str | None = Field(default=None, repr=False, description="What agents show to join")
     read_token: str | None = Field(default=None, repr=False, description="What readers of the API show")
-    admin_token: str | None = Field(default=None, repr=False, description="What administrators show")
     signing_secret: str | None = Field(default=None, repr=False, description="Signs the tokens of runs")
     tls_certificate: Path | None = Field(default=None, description="PEM file of the hub's certificate")
     tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from heliograph_server import storage
 from heliograph_server.fronting import config_of
+from heliograph_server.given import make_folder, placement_of, settings_of
 from heliograph_server.http import listen
-from heliograph_server.roles import make_folder, placement_of, settings_of
 from heliograph_server.settings import PREFIX, Settings
 from heliograph_writer.pipeline import backoff
 from heliograph_writer.stop import Stop

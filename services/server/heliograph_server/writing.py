@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from heliograph.bus import hidden, open_consumer
 from heliograph_server import storage
+from heliograph_server.given import checked_bus, make_folder, needed, placement_of
 from heliograph_server.health import HealthServer
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import SCHEME, sqlite_path
-from heliograph_server.roles import checked_bus, make_folder, needed, placement_of
 from heliograph_server.settings import Settings
 from heliograph_store.maintenance import SamplePolicy
 from heliograph_writer.config import WriterConfig
