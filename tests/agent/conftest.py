@@ -44,6 +44,10 @@ class Place:
 
     def agents(self) -> list[int]:
         """Pids of the agents that work in this state folder."""
+        # One that forks on its way into the background can slip past a single look.
+        return self._looked_up() or self._looked_up()
+
+    def _looked_up(self) -> list[int]:
         found = []
         for process in Path("/proc").iterdir():
             try:
