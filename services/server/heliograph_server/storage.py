@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cache
 from urllib.parse import quote
 
 from heliograph.messages import Batch
-from heliograph_store.errors import NeedsMigration, StoreUnavailable
+from heliograph_store.errors import NeedsMigration, StoreError, StoreUnavailable
+from heliograph_store.read.pipeline import agent_list
+from heliograph_store.read.runs import Run, find_run
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer, WriteResult
 from heliograph_writer.metrics import WriterMetrics
@@ -66,16 +68,18 @@ def make_portable(url: str) -> None:
 
 def run_ended(url: str, run: str) -> bool:
     """Whether the run said that it ended. False when nobody can tell now."""
-    return bool(_ask(url, "SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
+    return _ask(url, run, lambda _, found: found.ended is not None)
 
 
 def agents_alive(url: str, run: str) -> bool:
     """Whether an agent of the run reported lately and did not say that it ended."""
-    query = (
-        "SELECT 1 FROM agents JOIN runs ON runs.id = agents.run "
-        "WHERE runs.run = ? AND agents.ended = 0 AND agents.last_seen > ? LIMIT 1"
-    )
-    return bool(_ask(url, query, (run, time.time_ns() // 1000 - AGENT_SILENT)))
+    since = time.time_ns() // 1000 - AGENT_SILENT
+
+    def at_work(store: Store, found: Run) -> bool:
+        agents = agent_list(store, run_id=found.id)
+        return any(not agent.ended and (agent.last_seen or 0) > since for agent in agents)
+
+    return _ask(url, run, at_work)
 
 
 @cache
@@ -83,18 +87,15 @@ def _server(url: str) -> Store:
     return connect(url, read_only=True)
 
 
-def _ask(url: str, query: str, values: tuple[str | int, ...]) -> list[tuple[object, ...]]:
-    """These questions are asked every second: a light connection each for a file, a kept one for a server."""
-    if not url.startswith(SCHEME):
-        with suppress(StoreUnavailable), _server(url).connection() as session:
-            return [tuple(row) for row in session.exec_driver_sql(query.replace("?", "%s"), values)]
-        return []
-    path = quote(url.removeprefix(SCHEME))
+def _ask(url: str, run: str, question: Callable[[Store, Run], bool]) -> bool:
+    """Asked every second or two: of a server through connections that are kept, of a file through a new one, because
+    a file that somebody holds open cannot be left in one piece."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as connection:
-            return connection.execute(query, values).fetchall()
-    except sqlite3.Error:
-        return []
+        with closing(connect(url, read_only=True)) if url.startswith(SCHEME) else nullcontext(_server(url)) as store:
+            found = find_run(store, run)
+            return found is not None and question(store, found)
+    except StoreError:
+        return False
 
 
 def wait_until_usable(url: str, stop: Stop, metrics: WriterMetrics) -> None:
