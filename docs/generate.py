@@ -1,12 +1,15 @@
-"""Makes `reference.md` from the code: commands, settings, kinds of records, tables.
+"""Makes `reference.md` from the code (commands, settings, kinds of records, tables), and the list of modules in
+`architecture.md`.
 
-In: the code itself. Out: the page, or with `--check` exit status 1 when the page is not what the code says.
+In: the code itself. Out: the pages, or with `--check` exit status 1 when one of them is not what the code says.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,16 @@ from heliograph.parsl import MonitoringHub
 from heliograph_server.settings import SECRETS, Settings
 from heliograph_store import schema
 
-PAGE = Path(__file__).with_name("reference.md")
+REFERENCE, ARCHITECTURE = (Path(__file__).with_name(name) for name in ("reference.md", "architecture.md"))
+ROOT = Path(__file__).parents[1]
+PACKAGES = (
+    "agents/heliograph",
+    "services/store/heliograph_store",
+    "services/writer/heliograph_writer",
+    "services/hub/heliograph_hub",
+    "services/server/heliograph_server",
+)
+MODULES = re.compile(r"(?<=<!-- modules -->\n).*?(?=<!-- end of modules -->)", re.DOTALL)
 
 
 def cell(text: object) -> str:
@@ -97,8 +109,34 @@ def tables() -> Iterator[str]:
     yield ""
 
 
-def page() -> str:
-    """The whole page."""
+def modules() -> Iterator[str]:
+    """Every module with the first sentence of its docstring, package by package."""
+    for top in PACKAGES:
+        folder = ROOT / top
+        files = [path for path in folder.rglob("*.py") if "versions" not in path.parts]
+        for package in sorted({path.parent for path in files}):
+            name = ".".join(package.relative_to(folder.parent).parts)
+            yield f"\n### `{name}`\n\n{_purpose(package / '__init__.py')}\n\n| module | what it is for |\n|---|---|"
+            for path in sorted(path for path in files if path.parent == package and path.stem != "__init__"):
+                yield f"| `{path.stem}` | {cell(_purpose(path))} |"
+    yield ""
+
+
+def _purpose(path: Path) -> str:
+    """The first sentence of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[.?])\s", paragraph, maxsplit=1)[0]
+
+
+def architecture() -> str:
+    """The architecture's page with the modules that there are."""
+    listing = "\n".join(modules()) + "\n"
+    return MODULES.sub(lambda _: listing, ARCHITECTURE.read_text(encoding="utf-8"))
+
+
+def reference() -> str:
+    """The whole page of the reference."""
     parts = [commands(), settings(), monitoring_hub(), kinds(), tables()]
     return "# Reference\n\nMade from the code by `docs/generate.py`.\n\n" + "\n".join(
         line for part in parts for line in part
@@ -106,15 +144,17 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page, or check it."""
-    text = page().rstrip() + "\n"
-    if sys.argv[1:] == ["--check"]:
-        same = PAGE.exists() and PAGE.read_text(encoding="utf-8") == text
-        if not same:
-            print(f"{PAGE.name} is not what the code says; run: python docs/generate.py")
-        return 0 if same else 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    """Write the pages, or check them."""
+    stale = 0
+    for path, text in ((REFERENCE, reference().rstrip() + "\n"), (ARCHITECTURE, architecture())):
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if sys.argv[1:] == ["--check"]:
+            print(f"{path.name} is not what the code says; run: python docs/generate.py")
+            stale = 1
+        else:
+            path.write_text(text, encoding="utf-8")
+    return stale
 
 
 if __name__ == "__main__":

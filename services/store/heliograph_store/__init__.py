@@ -1,0 +1,1 @@
+"""The store: one schema for SQLite and PostgreSQL, writes that may come in any order, and named queries."""
