@@ -11,11 +11,13 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import NoReturn
 
 from heliograph import __version__
 
 # Modules that add subcommands of their own: `register(subparsers)`; each sets `handler`: parsed arguments → exit code.
-_OPTIONAL = ("heliograph.exec_command", "heliograph_server.cli")
+_SERVER = "heliograph_server.cli"
+_WITHOUT = "More commands (up, runs, migrate, import, ...) come with heliograph-server, which is not installed here."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,17 +32,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="heliograph", description="See what your workflow is doing.")
+    server = _installed(_SERVER)
+    parser = _Parser(
+        prog="heliograph", description="See what your workflow is doing.", epilog=None if server else _WITHOUT
+    )
     parser.add_argument("--version", action="version", version=f"heliograph {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _register_agent(commands)
-    for name in _OPTIONAL:
-        if _installed(name):
-            importlib.import_module(name).register(commands)
+    for name in ("heliograph.exec_command", _SERVER if server else "heliograph.doctor"):
+        importlib.import_module(name).register(commands)
     return parser
 
 
-def _register_agent(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+class _Parser(argparse.ArgumentParser):
+    """Says of a command that is not there what it comes with."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{message}. {self.epilog}" if self.epilog else message)
+
+
+def _register_agent(commands: argparse._SubParsersAction[_Parser]) -> None:
     agent = commands.add_parser("agent", help="ship the journals of this node (usually started by itself)")
     agent.add_argument("--detached", action="store_true", help="run as a daemon, with a log file in the state folder")
     agent.set_defaults(handler=_agent)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from heliograph.doctor import options
+
 Subparsers = Any  # argparse has no public name for it
 
 
@@ -156,5 +158,4 @@ def _doctor(subparsers: Subparsers) -> None:
     parser = _command(subparsers, "doctor", "what is reachable from here and what is not", "doctor", "doctor")
     _database(parser)
     _bus(parser)
-    parser.add_argument("--hub", metavar="HOST:PORT", help="hub to ask (default: the settings' or 127.0.0.1:55055)")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="folder of a run, to check its route file")
+    options(parser)
