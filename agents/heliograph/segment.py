@@ -64,7 +64,12 @@ class Segment:
     def first(cls, folder: Path, route: Route, maker: str) -> Segment:
         """Make the journal's folder and its first segment. Raises OSError."""
         folder.mkdir(mode=0o700, exist_ok=True)
-        return cls._opened(folder, 0, route, maker)
+        try:
+            return cls._opened(folder, 0, route, maker)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # else the agent would wait for its first segment
+            raise
 
     @classmethod
     def after(cls, full: Segment, route: Route, maker: str) -> Segment:

@@ -92,7 +92,13 @@ def agent_off(environ: Mapping[str, str] = os.environ) -> bool:
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The state folder of this user. Not TMPDIR: tasks have their own, and one agent must see all journals."""
     named = environ.get("HELIOGRAPH_STATE_DIR")
-    return Path(named) if named else Path(f"/tmp/heliograph-{os.getuid()}")  # noqa: S108 - owner and mode are checked
+    if named:
+        path = Path(os.path.expanduser(named))
+        if path.is_absolute():
+            return path
+        # Every process and the agent would look at a folder of its own, below wherever each of them stands.
+        log.warning("HELIOGRAPH_STATE_DIR=%r is not an absolute path; the default is used", named[:200])
+    return Path(f"/tmp/heliograph-{os.getuid()}")  # noqa: S108 - owner and mode are checked
 
 
 def batch_job(environ: Mapping[str, str] = os.environ) -> str:
