@@ -18,12 +18,10 @@ from parsl.monitoring import MonitoringHub as ParslMonitoringHub
 
 from heliograph import settings
 from heliograph.bus import hidden
-from heliograph.parsl import session
+from heliograph.parsl import TESTED, session
 from heliograph.parsl.kernel import Unreachable, calling_kernel, checked
 
 _log = logging.getLogger("parsl.heliograph")
-TESTED = "2026.10.26"
-"""The Parsl release that the tests run with, and the oldest that is supported."""
 
 
 class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
