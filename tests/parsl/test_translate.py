@@ -83,7 +83,10 @@ def test_run_started() -> None:
         "workflow_version": "v", "rundir": "/d", "tasks_completed_count": 0, "tasks_failed_count": 0, "user": "u",
         "host": "h",
     }  # fmt: skip
-    (started,) = records("WORKFLOW_INFO", message, NOW, Context(tags={"a": "b"}, zone="Europe/Berlin", utc_offset=3600))
+    older = {**message, "time_completed": None}
+    context = Context(tags={"a": "b"}, zone="Europe/Berlin", utc_offset=3600)
+    (started,) = records("WORKFLOW_INFO", message, NOW, context)
+    assert records("WORKFLOW_INFO", older, NOW, context) == (started,)
     assert isinstance(started, RunStarted)
     assert (started.name, started.owner, started.host, started.at) == ("w", "u", "h", micros(BEGAN))
     assert (started.tags, started.zone) == ({"a": "b"}, "Europe/Berlin")
@@ -108,12 +111,13 @@ def test_blocks_come_as_a_list() -> None:
     assert (first.block, first.job_id, second.block, second.job_id) == ("0", "17", "1", None)
 
 
-def test_worker_messages_of_the_official_route() -> None:
+@pytest.mark.parametrize("kind", ["WORKER_TASK_INFO", "RESOURCE_INFO"])  # the second until Parsl 2025
+def test_worker_messages_of_the_official_route(kind: str) -> None:
     base = {"run_id": "r", "task_id": 3, "try_id": 1, "hostname": "n", "block_id": "0", "timestamp": BEGAN}
-    (running,) = records("WORKER_TASK_INFO", {**base, "first_msg": True, "last_msg": False}, NOW, Context(pid=9))
+    (running,) = records(kind, {**base, "first_msg": True, "last_msg": False}, NOW, Context(pid=9))
     assert isinstance(running, TaskRunning)
     assert (running.number, running.try_, running.pid, running.block) == (3, 1, 9, "0")
-    (ended,) = records("WORKER_TASK_INFO", {**base, "first_msg": False, "last_msg": True}, NOW, Context(pid=9))
+    (ended,) = records(kind, {**base, "first_msg": False, "last_msg": True}, NOW, Context(pid=9))
     assert isinstance(ended, TaskState)
     assert ended.state == "running_ended"
 

@@ -62,7 +62,7 @@ def records(kind: str, payload: Any, now: Moment, context: Context) -> tuple[Rec
 
 
 def _workflow(message: Message, now: Moment, context: Context) -> tuple[Record, ...]:
-    if "time_completed" in message:
+    if message.get("time_completed"):  # until Parsl 2025 it is there from the beginning, empty
         return (
             RunEnded(
                 at=now.at,
@@ -137,7 +137,7 @@ def _state(message: Message, state: str, try_: int, now: Moment) -> TaskState:
         fail_cost=_finite(message["task_fail_cost"]) if message["task_fail_count"] else None,
         fail_history=redact(message["task_fail_history"]) if failed else None,
         joins=(_numbers(message["task_joins"]) or []) if state == "joining" else None,
-        from_memo=message["from_memo"] if state != "pending" else None,
+        from_memo=message.get("from_memo") if state != "pending" else None,
         hashsum=message["task_hashsum"],
         invoked=micros(message["task_time_invoked"]),
         launched=micros(message["task_try_time_launched"]),
@@ -169,6 +169,8 @@ def _worker_task(message: Message, now: Moment, context: Context) -> tuple[Recor
 
 
 def _resource(message: Message, now: Moment, context: Context) -> tuple[Record, ...]:
+    if message.get("first_msg") or message.get("last_msg"):  # so until Parsl 2025
+        return _worker_task(message, now, context)
     value = message.get
     return (
         TaskSample(
