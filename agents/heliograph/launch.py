@@ -12,14 +12,13 @@ import importlib.util
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from heliograph import state
+from heliograph import background, state
 from heliograph.bus import BadUrl, hidden
 from heliograph.handshake import NoHub, Refused, connect
 from heliograph.route import RouteFile, environment_route, write_route
@@ -75,37 +74,11 @@ def start(
         database=f"sqlite:///{_sqlite_path(database)}" if database and _sqlite_path(database) else database,
     )
     try:
-        _detach(plan)
+        background.start("heliograph.launch", environ={**os.environ, PLAN: json.dumps(asdict(plan))})
     except Exception as error:
         log.warning("Nothing could be started that takes this run's records (%s); they wait in the state folder", error)
         return False
     return True
-
-
-def _detach(plan: Plan) -> None:
-    """As nobody's child: a shell puts it into the background, and only the shell is awaited."""
-    environ = {**os.environ, PLAN: json.dumps(asdict(plan))}
-    for name, value in os.environ.items():
-        if name.startswith("HELIOGRAPH_") and name.endswith(("_FILE", "_DIR", "_CONFIG")) and value:
-            environ[name] = os.path.abspath(value)
-    home = str(Path(__file__).resolve().parent.parent)
-    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if not home.endswith(("site-packages", "dist-packages")):
-        paths.insert(0, home)
-    if paths:
-        environ["PYTHONPATH"] = os.pathsep.join(paths)
-    if not sys.executable:
-        raise FileNotFoundError("this Python does not know its own program")
-    shell = subprocess.Popen(
-        ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "heliograph.launch"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",  # no file of the user's that is called like a module of ours
-        env=environ,
-        start_new_session=True,
-    )
-    shell.wait(timeout=5)
 
 
 def main() -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heliograph import settings
+from heliograph import background, settings
 
 AGENT_LOCK, GATE_LOCK, STARTING = "agent.lock", "gate.lock", "agent.starting"
 START_GRACE = 5.0
@@ -66,9 +65,10 @@ def ensure_agent(namespace: Path, *, leaving: bool = False) -> bool:
     """
     if settings.agent_off() or (not leaving and agent_present(namespace)) or not _my_turn(namespace):
         return False
-    if settings.site().off or not sys.executable:
+    if settings.site().off:
         return False
-    _start(namespace)
+    environ = {**os.environ, "HELIOGRAPH_STATE_DIR": str(namespace.parent)}
+    background.start("heliograph.agent", "--detached", environ=environ)
     return True
 
 
@@ -94,27 +94,3 @@ def started(namespace: Path) -> None:
         os.ftruncate(handle, 0)
     finally:
         os.close(handle)
-
-
-def _start(namespace: Path) -> None:
-    """Start an agent that is nobody's child: a shell puts it into the background and ends, and only that is awaited.
-
-    Otherwise the user's program would have a child that it never started, and could wait for it by mistake.
-    """
-    import subprocess  # here, because most processes never start an agent
-
-    environ = dict(os.environ)
-    environ["HELIOGRAPH_STATE_DIR"] = str(namespace.parent)
-    package_home = str(Path(__file__).resolve().parent.parent)
-    if not package_home.endswith(("site-packages", "dist-packages")):
-        environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, environ.get("PYTHONPATH")]))
-    shell = subprocess.Popen(
-        ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "heliograph.agent", "--detached"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env=environ,
-        start_new_session=True,
-    )
-    shell.wait()

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from heliograph import messages as m
@@ -193,7 +194,7 @@ def test_the_submitting_nodes_agent_ships_on_what_others_left_in_the_run_directo
         host="far",
         boot="",
         sources=[m.Source("far-away", [5])],
-        records=[m.msgspec.Raw(m.encode(record))],
+        records=[msgspec.Raw(m.encode(record))],
     )
     publisher = bus.open_publisher(f"spool:{spool_path(place.run_dir)}", name="far")
     publisher.publish([bus.Outgoing(run="run-1", cls=m.Class.STATES, body=m.encode(batch))])
