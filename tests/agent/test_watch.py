@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from heliograph import messages as m
 from heliograph import state, watchman
 from heliograph.agent.adopt import adopt
@@ -110,8 +112,37 @@ def test_what_an_ended_batch_job_left_is_taken_over(place: Place) -> None:
     assert holder.won()
     assert adopt(place.namespace) == 0  # watched over
     holder.drop()
-    assert adopt(place.namespace) == 1
+    broken = place.state / "0000000000000000"
+    (broken / "journals").mkdir(parents=True)
+    (broken / watchman.AGENT_LOCK).symlink_to("elsewhere")
+    assert adopt(place.namespace) == 1  # whatever is wrong with another one
     assert [path.name for path in (place.namespace / "journals").iterdir()] == [journal.name]
+
+
+@pytest.mark.parametrize("kept", ["", "journals/one", "unreadable"])
+def test_what_was_empty_for_long_is_deleted(place: Place, kept: str) -> None:
+    other = place.state / "0123456789abcdef"
+    place.namespace.rename(other)
+    (other / "agent.log").write_text("all is shipped")
+    if kept:
+        (other / kept).mkdir()
+
+    def left_alone_for(seconds: float) -> None:
+        for path in (other, *other.iterdir()):
+            os.utime(path, (time.time() - seconds,) * 2)
+
+    holder = Election(other)
+    assert holder.won()
+    left_alone_for(8 * 86400)
+    adopt(place.namespace)
+    assert other.exists()  # watched over
+    holder.drop()
+    left_alone_for(6 * 86400)
+    adopt(place.namespace)
+    assert other.exists()
+    left_alone_for(8 * 86400)
+    adopt(place.namespace)
+    assert other.exists() == bool(kept)
 
 
 def test_one_is_elected_and_it_leaves_only_when_nothing_can_come(place: Place) -> None:

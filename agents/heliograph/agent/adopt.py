@@ -1,7 +1,8 @@
 """Takes over what other namespaces of this user left behind: an ended batch job, a container, the boot before.
 
 In: the state folder. Out: journals that nobody writes and no agent watches, moved into this agent's namespace. Their
-ids stay, so a record that was shipped before is recognised when it comes again.
+ids stay, so a record that was shipped before is recognised when it comes again. A folder in which nothing was left for
+a week is deleted: every batch job and every boot makes one.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 
 from heliograph import watchman
+from heliograph.agent.followed import UNREADABLE
 from heliograph.journal_reader import segments
 
 log = logging.getLogger("heliograph.agent")
@@ -21,19 +24,28 @@ EVERY = 600.0
 """Seconds between looks at the neighbours."""
 OLD = 60.0
 """Seconds for which a namespace must have been left alone."""
+FORGOTTEN = 7 * 86400.0
+"""Seconds after which an empty one is deleted."""
 
 
 def adopt(namespace: Path) -> int:
     """Move in what was left behind; returns how many journals. An agent's lock on the other side is respected."""
     adopted = 0
-    try:
-        neighbours = [path for path in namespace.parent.iterdir() if path != namespace and not path.is_symlink()]
-        for neighbour in neighbours:
-            if (neighbour / "journals").is_dir():
-                adopted += _adopt_from(neighbour, namespace)
-    except OSError as error:
-        log.warning("What other jobs left behind cannot be taken over: %s", error)
+    for neighbour in _neighbours(namespace):
+        try:
+            adopted += _adopt_from(neighbour, namespace)
+        except OSError as error:
+            log.warning("What was left behind in %s cannot be taken over: %s", neighbour.name, error)
     return adopted
+
+
+def _neighbours(namespace: Path) -> list[Path]:
+    try:
+        others = [path for path in namespace.parent.iterdir() if path != namespace and not path.is_symlink()]
+    except OSError as error:
+        log.warning("The other folders beside %s cannot be seen: %s", namespace.name, error)
+        return []
+    return [path for path in others if (path / "journals").is_dir()]
 
 
 def _adopt_from(neighbour: Path, namespace: Path) -> int:
@@ -46,9 +58,30 @@ def _adopt_from(neighbour: Path, namespace: Path) -> int:
             journal.rename(namespace / "journals" / journal.name)
         if left:
             log.info("%d journals taken over from %s", len(left), neighbour.name)
+        elif _forgotten(neighbour):
+            _delete(neighbour)
         return len(left)
     finally:
         os.close(lock)
+
+
+def _forgotten(neighbour: Path) -> bool:
+    """Whether there is no journal, nothing kept for a person to look at, and nothing that was touched lately."""
+    with os.scandir(neighbour) as listing:
+        touched = {entry.name: entry.stat(follow_symlinks=False).st_mtime for entry in listing}
+    if UNREADABLE in touched or time.time() - max(touched.values()) < FORGOTTEN:
+        return False
+    return next((neighbour / "journals").iterdir(), None) is None
+
+
+def _delete(neighbour: Path) -> None:
+    """Both of its locks are held meanwhile; who comes back later finds no folder and makes it anew."""
+    gate = watchman.open_lock(neighbour / watchman.GATE_LOCK)
+    try:
+        if watchman.try_lock(gate):
+            shutil.rmtree(neighbour)
+    finally:
+        os.close(gate)
 
 
 def _left(journal: Path) -> bool:

@@ -18,6 +18,8 @@ log = logging.getLogger("heliograph.agent")
 
 LIST_EVERY = 10.0
 """Seconds after which the folder is listed even when its time stamp says that nothing has changed."""
+UNREADABLE = "unreadable"
+"""Folder of a namespace for journals that a person has to look at."""
 EMPTY_FOR = 60.0
 """Seconds after which a journal without a segment is given up: its process died before it wrote anything."""
 
@@ -141,7 +143,7 @@ class Journals:
 
     def _set_aside(self, tail: Tail) -> None:
         """A journal whose heads are all broken: nobody knows whose records these are. Kept for a person to look at."""
-        aside = self.namespace / "unreadable"
+        aside = self.namespace / UNREADABLE
         aside.mkdir(mode=0o700, exist_ok=True)
         tail.reader.folder.rename(aside / tail.journal)
         log.error("Journal %s has no readable head; it is kept in %s", tail.journal, aside)
