@@ -45,7 +45,7 @@ def _neighbours(namespace: Path) -> list[Path]:
     except OSError as error:
         log.warning("The other folders beside %s cannot be seen: %s", namespace.name, error)
         return []
-    return [path for path in others if (path / "journals").is_dir()]
+    return [path for path in others if os.path.isdir(path / "journals")]  # of what may not be looked into: no
 
 
 def _adopt_from(neighbour: Path, namespace: Path) -> int:
