@@ -7,11 +7,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from heliograph.messages import NodeSample, TaskSample
 from heliograph_store import schema
-from heliograph_store.maintenance import SamplePolicy, Thinned, counts, delete_run, tag_run, thin_samples
+from heliograph_store.maintenance import SamplePolicy, Thinned, delete_run, tag_run, thin_samples
 from heliograph_store.migrate import migrate
 from heliograph_store.schema import MINUTE, PER_MINUTE, SUMMARY
 from heliograph_store.store import Store, connect
@@ -109,10 +109,3 @@ def test_without_a_policy_nothing_is_deleted(store: Store) -> None:
     Writer(store).write([batch(series(1, MINUTE, 30))])
     assert thin_samples(store, SamplePolicy(), now=T + 1000 * HOUR) == Thinned(samples=0, node_samples=0)
     assert len(sampled(store)) == 30
-
-
-def test_counts(store: Store) -> None:
-    Writer(store).write(batches(numbered(recorded_run(Random(1), tasks=9)), 500))
-    with store.connection() as connection:
-        tasks = connection.scalar(select(func.count()).select_from(schema.tasks))
-    assert counts(store) == {"runs": 1, "tasks": tasks, "aside": 0}

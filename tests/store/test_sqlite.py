@@ -22,7 +22,7 @@ from heliograph_store.filesystem import network_filesystem
 from heliograph_store.maintenance import checkpoint
 from heliograph_store.migrate import migrate
 from heliograph_store.snapshot import publish_snapshot
-from heliograph_store.store import Store, connect, writer_lock
+from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
 from tests.store.stream import START, batch, batches, content, expected_rollups, numbered, recorded_run, stored_rollups
 
@@ -127,25 +127,6 @@ def test_a_full_disk_is_unavailable_and_passes(store: Store) -> None:
     limited.close()
     Writer(store).write(stream)
     assert len(content(store)["tasks"]) == 200
-
-
-def test_one_holder_of_the_writers_lock(tmp_path: Path) -> None:
-    database = tmp_path / "heliograph.db"
-    with writer_lock(database) as first, writer_lock(database) as second:
-        assert (first, second) == (True, False)
-    program = (
-        "import sys, time; from pathlib import Path; from heliograph_store.store import writer_lock\n"
-        f"with writer_lock(Path({str(database)!r})) as held: print(held, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == "True"
-        with writer_lock(database) as held:
-            assert held is False
-        process.kill()  # the kernel gives the lock back
-        process.wait()
-    with writer_lock(database, wait=True) as held:
-        assert held is True
 
 
 def test_a_snapshot_is_whole_and_needs_nothing_beside_it(store: Store, tmp_path: Path) -> None:

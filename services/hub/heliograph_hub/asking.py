@@ -34,7 +34,6 @@ Text = Annotated[str, Query(max_length=300), AfterValidator(_storable)]
 After = Annotated[str | None, Query(description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, description=f"Rows a page, at most {MAX_PAGE}"), AfterValidator(_capped)]
 TaskKey = Annotated[int, Path(ge=0, le=MAX_INT, description="The task's key; a Parsl task's is its number")]
-Micros = Annotated[int, Query(ge=0, le=MAX_INT, description="Microseconds since the epoch")]
 
 
 def reader(request: Request) -> Parts:

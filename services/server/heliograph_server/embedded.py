@@ -1,7 +1,7 @@
 """`heliograph embedded`: writer and API beside one workflow, for the length of its run.
 
-In: a SQLite database, a run and its owner process. Out: rows. Of several on one database the lock's holder writes for
-all and the others stand by; each ends by itself when its run is over, nothing waits and nothing new has come.
+In: where the database is, a run and its owner process. Out: rows. Of several on one database the lock's holder writes
+for all and the others stand by; each ends by itself when its run is over, nothing waits and nothing new has come.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from heliograph.bus import open_consumer
 from heliograph.state import process_alive
 from heliograph_server import storage
-from heliograph_server.http import HubThread, listen, url_of
+from heliograph_server.http import HubThread, listen, tell_address, url_of
 from heliograph_server.lock import WriterLock
 from heliograph_server.placement import Placement, ServerPlacement
 from heliograph_store.errors import StoreUnavailable
@@ -218,9 +217,7 @@ def _tell_address(config: EmbeddedConfig, sock: socket.socket) -> None:
     path = address_file(config.run_dir)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".address-", delete=False) as file:
-            json.dump({"api": url_of(sock), "pid": os.getpid(), "host": socket.gethostname()}, file)
-        os.rename(file.name, path)
+        tell_address(path, {"api": url_of(sock), "pid": os.getpid(), "host": socket.gethostname()})
     except OSError as error:
         log.warning("cannot write %s: %s", path, error)
 

@@ -5,15 +5,13 @@ In: settings. Out: the hub's application, served until SIGTERM.
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from pathlib import Path
 
 from heliograph_hub.config import HubConfig
 from heliograph_server import storage
 from heliograph_server.given import checked_bus, needed, placement_of
-from heliograph_server.http import listen, serve, url_of
+from heliograph_server.http import listen, serve, tell_address, url_of
 from heliograph_server.settings import Settings
 
 KEY_FILE = "hub-secret"
@@ -47,16 +45,9 @@ def run(settings: Settings, *, address_file: Path | None = None) -> int:
     sock = listen(config.host, config.port)
     url = url_of(sock, tls=config.tls_certificate is not None)
     if address_file is not None:
-        tell(address_file, {"api": url, "hub": url, "database": settings.database or "", "pid": os.getpid()})
+        tell_address(address_file, {"api": url, "hub": url, "database": settings.database or "", "pid": os.getpid()})
     try:
         return serve(config, sock)
     finally:
         if address_file is not None:
             address_file.unlink(missing_ok=True)
-
-
-def tell(path: Path, about: dict[str, object]) -> None:
-    """Put the address where others look for it, whole or not at all (0600: a database URL may hold a password)."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        json.dump(about, file)
-    os.rename(file.name, path)

@@ -6,10 +6,14 @@ In: a hub config, an address. Out: a listening server; its URL is known before t
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import os
 import signal
 import socket
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph_server.errors import SetupError
@@ -44,6 +48,14 @@ def listen(host: str, port: int) -> socket.socket:
 def url_of(sock: socket.socket, *, tls: bool = False) -> str:
     host, port = sock.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def tell_address(path: Path, about: dict[str, object]) -> None:
+    """Put an address where others look for it, whole or not at all (0600: a database URL may hold a password). Raises
+    OSError."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        json.dump(about, file)
+    os.rename(file.name, path)
 
 
 def serve(config: HubConfig, sock: socket.socket) -> int:

@@ -1,4 +1,4 @@
-"""What an operator or a retention policy does to a store: delete and tag runs, thin samples, checkpoint, count.
+"""What an operator or a retention policy does to a store: delete and tag runs, thin samples, checkpoint.
 
 In: a store, and a run's id (its text) or a policy. Out: what was done. Only the process that writes the store calls
 these; like a write, each locks the run that it changes.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, delete, insert, or_, select, text, update
 
 from heliograph_store import schema
 from heliograph_store.postgres_session import run_lock_key
@@ -100,16 +100,6 @@ def checkpoint(store: Store) -> int | None:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     log = store.path.with_name(store.path.name + "-wal")
     return log.stat().st_size if log.exists() else 0
-
-
-def counts(store: Store) -> dict[str, int]:
-    """Runs, tasks and records put aside: what can be counted cheaply however large the store is."""
-    with store.connection() as connection:
-        return {
-            "runs": connection.scalar(select(func.count()).select_from(schema.runs)) or 0,
-            "tasks": int(connection.scalar(select(func.sum(schema.run_states.c.tasks))) or 0),
-            "aside": connection.scalar(select(func.count()).select_from(schema.aside)) or 0,
-        }
 
 
 @contextmanager

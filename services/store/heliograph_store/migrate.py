@@ -6,8 +6,10 @@ at once. A database of somebody else, or of a newer version, is left as it is.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 from heliograph_store.errors import NeedsMigration, NewerDatabase, NotHeliograph, StoreUnavailable
 from heliograph_store.schema import meta, metadata
-from heliograph_store.store import Store, connect, writer_lock
+from heliograph_store.store import Store, connect
 
 APPLICATION: Final = "heliograph"
 _ADVISORY: Final = 0x48454C494F  # 'HELIO': the same for every version, or two of them would not exclude each other
@@ -128,14 +130,24 @@ def _upgrade(connection: Connection) -> None:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """On SQLite no other process may migrate at the same time; its own lock file, as a writer may hold the other."""
+    """On SQLite no other process may migrate at the same time; by a lock of its own, since a writer may hold the
+    other one. The kernel gives it back when the process dies."""
     if store.path is None:
         yield
         return
     try:
-        lock = ExitStack()
-        lock.enter_context(writer_lock(store.path.with_name(store.path.name + ".migrate"), wait=True))
+        lock = os.open(f"{store.path}.migrate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreUnavailable(f"{store.name}: {error}") from error
-    with lock:
+    try:
+        _wait_for(lock, store.name)
         yield
+    finally:
+        os.close(lock)
+
+
+def _wait_for(lock: int, name: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StoreUnavailable(f"{name}: {error}") from error

@@ -404,7 +404,7 @@ run_states = _table("run_states", _key("run"), _key("app"), _key("state"), _coun
 run_buckets = _table("run_buckets", _key("run"), _key("app"), _key("state"), _key("minute"), _count("entered"))
 """How many tries entered a state in a minute (time // MINUTE): GROUP BY over the time columns of `tries`."""
 
-run_failures = Index("ix_failures_type", failures.c.run, failures.c.exc_type)
+Index("ix_failures_type", failures.c.run, failures.c.exc_type)
 
 OF_A_RUN: Final[Sequence[Table]] = tuple(t for t in metadata.sorted_tables if "run" in t.c and t is not runs)
 """Tables whose rows belong to a run, for its deletion."""

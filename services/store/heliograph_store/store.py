@@ -6,8 +6,6 @@ drivers' errors into ours. Nothing is created or migrated here; `migrate` does t
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,22 +171,3 @@ def unavailable(name: str) -> Iterator[None]:
 
 def _first_line(error: BaseException | None) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def writer_lock(database: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock of the one process that writes this SQLite file; yields False when another one holds it.
-
-    The lock is on `<database>.lock`, and the kernel releases it when the process dies. With `wait` it blocks.
-    """
-    lock = database.with_name(database.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(descriptor)

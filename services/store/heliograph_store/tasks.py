@@ -91,7 +91,6 @@ TASK_COLUMNS: Final = tuple(f.name for f in fields(TaskRow))
 TRY_COLUMNS: Final = tuple(f.name for f in fields(TryRow))
 task_values = attrgetter(*TASK_COLUMNS)
 try_values = attrgetter(*TRY_COLUMNS)
-state_times = attrgetter(*STATES)
 
 _DESCRIBED: Final = (
     "app", "executor", "is_join", "memoize", "parent", "inputs", "outputs", "stdin", "stdout", "stderr", "resources"
