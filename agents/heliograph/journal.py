@@ -21,6 +21,7 @@ from pathlib import Path
 
 from heliograph import settings, state, usage, watchman
 from heliograph.frames import CLOSED, CODES, framed
+from heliograph.interrupts import is_the_programs
 from heliograph.messages import CLASS_OF, MAX_RECORD, Class, Dropped, Record
 from heliograph.payload import clip, now, payload_of
 from heliograph.route import Route
@@ -92,7 +93,10 @@ class Journal:
         except DescriptorLost as error:
             return self._append_anew(cls, record, error)
         except Exception as error:  # the border: the user's program must not notice
-            return self._drop(cls, error)
+            self._drop(cls, "the program's signal handler interrupted" if is_the_programs(error) else error)
+            if is_the_programs(error):
+                raise
+            return False
 
     def close(self) -> None:
         """Mark the clean end. A record that comes later all the same begins a new journal."""
@@ -137,6 +141,8 @@ class Journal:
             try:
                 self._look(moment)
             except OSError as error:  # no descriptor left to look with: there is one to write with
+                if is_the_programs(error):
+                    raise
                 self._complain(error)
         segment = self._segment or self._next_segment(moment)
         if segment is None:
@@ -163,7 +169,10 @@ class Journal:
             self._begin()
             return self._append(cls, record)
         except Exception as again:
-            return self._drop(cls, again)
+            self._drop(cls, again)
+            if is_the_programs(again):
+                raise
+            return False
 
     def _write(self, segment: Segment, data: bytes, moment: float) -> tuple[Segment, int]:
         """Write to the segment, or to the next one where this file may not grow further (RLIMIT_FSIZE)."""
@@ -195,6 +204,8 @@ class Journal:
                 self._segment = Segment.after(full, self.route, self._maker)
             self._retry_at = 0.0
         except OSError as error:
+            if is_the_programs(error):
+                raise
             self._retry_at = moment + REOPEN_SECONDS
             self._complain(error)
         finally:
@@ -228,6 +239,8 @@ class Journal:
         try:
             watchman.ensure_agent(self._namespace, leaving=leaving)
         except Exception as error:  # the records stand in the journal, whoever ships them later
+            if is_the_programs(error):
+                raise
             self._complain(error)
 
     def _untold(self) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from heliograph.interrupts import is_the_programs
 from heliograph.messages import Record, encode
 
 _DEEPEST = 8
@@ -39,7 +40,9 @@ def payload_of(record: Record) -> bytes:
     """Encode, cleaned where needed: numbers that are none become None, what is no text is put as text."""
     try:
         payload = encode(record)
-    except Exception:
+    except Exception as error:
+        if is_the_programs(error):
+            raise
         return encode(_cleaned(record, 0))
     # A float64 (0xcb) whose exponent is all ones begins 7ff… or fff…; a chance hit only costs a look at the fields.
     if b"\xcb\x7f" in payload or b"\xcb\xff" in payload:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 
 from heliograph import journal as journals
 from heliograph import state
+from heliograph.interrupts import is_the_programs
 
 _log = logging.getLogger("heliograph")
 VARIABLE = "HELIOGRAPH_RUN"
@@ -68,6 +69,8 @@ def current() -> Recording | None:
         found = _in_context.get() or (_open[-1] if _open else _from_environment())
         return None if found is None else found.here()
     except Exception as error:
+        if is_the_programs(error):
+            raise
         _log.debug("No run to record into: %r", error)
         return None
 

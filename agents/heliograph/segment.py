@@ -7,6 +7,7 @@ In: frames. Out: a file named after the offset of its first byte within the jour
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -109,7 +110,9 @@ class Segment:
         (but by a thread that closes descriptors by number in the instant between this look and the write)."""
         try:
             found = os.fstat(self.fd)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise  # a TimeoutError of the program's signal handler, for example
             return False
         return found.st_ino == self.inode and found.st_dev == self.device
 

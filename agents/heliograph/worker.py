@@ -27,6 +27,7 @@ from typing import NamedTuple, Protocol
 
 from heliograph import state
 from heliograph.failure import Failure, describe, is_wrapper
+from heliograph.interrupts import is_the_programs
 from heliograph.messages import NodeSeen, Record, TaskEnded, TaskRunning
 
 _log = logging.getLogger("heliograph")
@@ -224,7 +225,9 @@ def high_water() -> int | None:
     """VmHWM in bytes. Not ru_maxrss: that one never falls below what the process was before exec."""
     try:
         status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if is_the_programs(error):
+            raise
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
     try:
         text = os.read(status, 8192)
@@ -239,13 +242,17 @@ def _reset_peak(here: _Process) -> bool:
     a program that closes all of its descriptors would have us write into a file of its own."""
     try:
         handle = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if is_the_programs(error):
+            raise
         here.can_reset = False
         return False
     try:
         os.write(handle, b"5")
         return True
-    except OSError:
+    except OSError as error:
+        if is_the_programs(error):
+            raise
         here.can_reset = False
         return False
     finally:
@@ -256,7 +263,7 @@ def _here() -> _Process:
     global _process  # noqa: PLW0603 (one cache a process; the pid tells a forked child)
     if _process is None or _process.pid != os.getpid():
         env = os.environ.get
-        _process = _Process(
+        made = _Process(
             pid=os.getpid(),
             host=state.host(),
             create_time=state.process_start(os.getpid()),
@@ -264,6 +271,8 @@ def _here() -> _Process:
             pool=env("PARSL_WORKER_POOL_ID"),
             block=env("PARSL_WORKER_BLOCK_ID"),
         )
+        if _process is None or _process.pid != made.pid:  # else another thread was faster, and its tries stand there
+            _process = made
     return _process
 
 
@@ -295,7 +304,10 @@ def _memory_total() -> int | None:
 
 
 def note_failure(error: Exception) -> None:
-    """Count an error of ours, and say the first one of this process."""
+    """Count an error of ours, and say the first one of this process. Raises what a signal handler of the program's
+    raised: that is no error of ours."""
+    if is_the_programs(error):
+        raise error
     global failures  # noqa: PLW0603 (a count for the process)
     failures += 1
     if failures == 1:
