@@ -119,8 +119,9 @@ def test_runs_by_state_and_tag(store: Store) -> None:
 
 
 def test_a_run_with_its_counts(store: Store, recorded: int) -> None:
-    summary = runs.run_summary(store, "run-1")
-    assert summary is not None
+    found = runs.find_run(store, "run-1")
+    assert found is not None
+    summary = runs.run_summary(store, found)
     assert summary.tasks == sum(summary.states.values()) == 60
     assert summary.run.tags == {"k": "v"}
     assert summary.run == runs.get_run(store, recorded)
@@ -129,7 +130,7 @@ def test_a_run_with_its_counts(store: Store, recorded: int) -> None:
         assert app.total == sum(task.app == app.app for task in page)
     for name, count in summary.states.items():
         assert sum(task.state == name for task in page) == count
-    assert runs.run_summary(store, "nobody") is None
+    assert runs.find_run(store, "nobody") is None
 
 
 def test_activity_counts_every_state_once_in_its_minute(store: Store) -> None:

@@ -17,10 +17,11 @@ from fastapi.responses import HTMLResponse, Response
 from heliograph_hub.asking import Reader
 from heliograph_hub.markup import Markup, page, table, tag
 from heliograph_hub.parts import Parts
+from heliograph_hub.rest import named
 from heliograph_hub.timestamps import rfc3339
 from heliograph_store.errors import StoreError
 from heliograph_store.read.liveness import liveness
-from heliograph_store.read.runs import Run, app_counts, list_runs
+from heliograph_store.read.runs import RunSummary, list_runs, run_summary
 
 router = APIRouter(include_in_schema=False)
 
@@ -76,7 +77,7 @@ def _runs(parts: Parts) -> Markup:
     now, lag = time.time_ns() // 1000, parts.lag.micros()
     try:
         store = parts.store.get()
-        rows = [_row(run, now, lag, app_counts(store, run.id)) for run in list_runs(store, limit=SHOWN)]
+        rows = [_row(run_summary(store, run), now, lag) for run in list_runs(store, limit=SHOWN)]
     except StoreError:
         return tag("p", "The database cannot be read now; ", tag("a", "/readyz", href="/readyz"), " says why.")
     if not rows:
@@ -84,19 +85,16 @@ def _runs(parts: Parts) -> Markup:
     return table(("Run", "Name", "State", "Started (UTC)", "Owner", "Tasks"), rows)
 
 
-def _row(run: Run, now: int, lag: int, apps: list[Any]) -> tuple[str, ...]:
+def _row(summary: RunSummary, now: int, lag: int) -> tuple[str, ...]:
+    run = summary.run
     state = liveness(run, now, lag)
-    counts: dict[str, int] = {}
-    for app in apps:
-        for name, count in app.states.items():
-            counts[name or "unknown"] = counts.get(name or "unknown", 0) + count
     return (
         tag("a", run.run, href=f"/v1/runs/{quote(run.run, safe='')}"),
         run.name or "",
         tag("span", state, class_=state),
         (rfc3339(run.started) or "")[:19].replace("T", " "),
         run.owner or "",
-        ", ".join(f"{count} {name}" for name, count in sorted(counts.items())),
+        ", ".join(f"{count} {name}" for name, count in sorted(named(summary.states).items())),
     )
 
 

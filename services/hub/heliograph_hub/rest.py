@@ -7,7 +7,7 @@ while somebody pages shift nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
@@ -35,7 +35,7 @@ from heliograph_hub.models import (
 from heliograph_store.read.files import file_page
 from heliograph_store.read.liveness import Liveness, liveness
 from heliograph_store.read.nodes import block_list, node_list
-from heliograph_store.read.runs import Run, app_counts, failure_counts, list_runs
+from heliograph_store.read.runs import Run, failure_counts, list_runs, run_summary
 from heliograph_store.read.samples import node_page, task_samples
 from heliograph_store.read.tasks import task_detail, task_page
 from heliograph_store.read.tries import failed_tries, tries_of, try_page
@@ -70,16 +70,12 @@ def runs(
 @router.get("/v1/runs/{run}", summary="One run with the counts of its tasks")
 def run(parts: Reader, of: OfRun) -> RunDetail:
     store, found = of
-    apps = [AppItem(app=a.app, total=a.total, states=_named(a.states)) for a in app_counts(store, found.id)]
-    states: dict[str, int] = {}
-    for app in apps:
-        for state, count in app.states.items():
-            states[state] = states.get(state, 0) + count
+    summary = run_summary(store, found)
     return RunDetail(
         **dict(run_item(found, time.time_ns() // 1000, parts.lag.micros())),
-        tasks=sum(states.values()),
-        states=states,
-        apps=apps,
+        tasks=summary.tasks,
+        states=named(summary.states),
+        apps=[AppItem(app=app.app, total=app.total, states=named(app.states)) for app in summary.apps],
         failures=[FailureItem.model_validate(count) for count in failure_counts(store, found.id)],
     )
 
@@ -194,5 +190,6 @@ def _page(
     return Page[Any](items=[item(row) for row in shown], next=encode_cursor(name, key(shown[-1])) if more else None)
 
 
-def _named(states: Any) -> dict[str, int]:
+def named(states: Mapping[str | None, int]) -> dict[str, int]:
+    """Counts by state, with a name for the tasks of which no state is known yet."""
     return {state or "unknown": count for state, count in states.items()}

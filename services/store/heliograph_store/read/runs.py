@@ -143,10 +143,9 @@ def get_run(store: Store, run_id: int) -> Run | None:
     return next(iter(_runs(store, select(runs).where(runs.c.id == run_id))), None)
 
 
-def run_summary(store: Store, run: str) -> RunSummary | None:
+def run_summary(store: Store, run: Run) -> RunSummary:
     """A run with its tasks by app and state, from the rollup `run_states`: by that run's part of its primary key."""
-    found = find_run(store, run)
-    return None if found is None else RunSummary(run=found, apps=app_counts(store, found.id))
+    return RunSummary(run=run, apps=app_counts(store, run.id))
 
 
 def app_counts(store: Store, run_id: int) -> list[AppCounts]:
