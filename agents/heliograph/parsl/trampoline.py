@@ -1,12 +1,13 @@
 """What runs around the user's function in the task's process. This file's *text* travels with the task, so it must
-stand alone: the standard library only, nothing from the top of the module but `run`.
+stand alone: nothing but the standard library may be needed. `run` is what is called.
 
 In: the user's function, where its records go, task number and try. Out: what the function returns or raises, always;
 and the records of the try when Heliograph can be imported there. The text is compiled in the worker, once a function.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
-_absent: list = []  # type: ignore[type-arg]  # why the worker half cannot be used in this process; looked up once, an import that fails is slow
+# Why the worker half cannot be used here, once that is known: an import that fails is slow, and would be so each time.
+_absent: list = []  # type: ignore[type-arg]
 
 
 def run(function, where, number, try_, /, *args, **kwargs):
