@@ -248,6 +248,7 @@ class Agent:
                 part.stop(0.0)
                 self._dropped_samples += part.outbox.thinned
                 self._watch.forget(run)
+                self._changed = True
                 del self._runs[run]
 
     def _nothing_to_do(self, moment: float) -> bool:
