@@ -145,7 +145,8 @@ def test_values_agree_with_psutil(worker: Obedient) -> None:
     assert got.rss == memory.rss
     assert got.vms == memory.vms
     assert got.threads == real.num_threads()
-    assert got.status == real.status()
+    seen = {(sample(TaskSampler(), worker.a_try())[0].status, real.status()) for _ in range(50)}
+    assert any(ours == theirs for ours, theirs in seen)  # it may wake up between the two looks
     assert got.memory_percent == pytest.approx(real.memory_percent(), abs=0.01)
 
 
