@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Sees to the two servers that the tests start as private processes: RabbitMQ and PostgreSQL.
+# Sees to what the tests start as private processes: RabbitMQ, PostgreSQL, and Graphviz for parsl-visualize's graphs.
 # As root on Debian they are installed when they are absent; otherwise one line says what to install.
 set -euo pipefail
 
 missing=()
 compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin' >/dev/null || missing+=(rabbitmq-server)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+command -v dot >/dev/null || missing+=(graphviz)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
