@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees to what the tests start as private processes: RabbitMQ, PostgreSQL, and Graphviz for parsl-visualize's graphs.
+# Sees to what the tests start as private processes: RabbitMQ, PostgreSQL, Graphviz for parsl-visualize's graphs, openssl
+# for certificates, and ps.
 # As root on Debian they are installed when they are absent; otherwise one line says what to install.
 set -euo pipefail
 
@@ -7,6 +8,8 @@ missing=()
 compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin' >/dev/null || missing+=(rabbitmq-server)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 command -v dot >/dev/null || missing+=(graphviz)
+command -v openssl >/dev/null || missing+=(openssl)
+command -v ps >/dev/null || missing+=(procps)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
