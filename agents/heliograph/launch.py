@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from heliograph import background, state
+from heliograph import background, settings, state
 from heliograph.bus import BadUrl, hidden
 from heliograph.handshake import NoHub, Refused, connect
+from heliograph.modest import step_back
 from heliograph.route import RouteFile, environment_route, write_route
 
 log = logging.getLogger("heliograph.launch")
@@ -82,7 +83,8 @@ def start(
 
 
 def main() -> None:
-    """The detached process."""
+    """The detached process. It steps back behind the workflow's own, and so does the server that it may become."""
+    step_back(settings.site().nice, detached=True)
     plan = Plan(**json.loads(os.environ.pop(PLAN)))
     _log_to(Path(plan.run_dir))
     try:

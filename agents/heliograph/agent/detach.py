@@ -11,6 +11,8 @@ import os
 import resource
 import signal
 
+from heliograph.modest import step_back
+
 
 def detach(*, nice: int) -> None:
     """Call before anything is opened. Only the daemon returns."""
@@ -31,13 +33,12 @@ def detach(*, nice: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    be_modest(nice)
+    be_modest(nice, detached=True)
 
 
-def be_modest(nice: int) -> None:
+def be_modest(nice: int, *, detached: bool = False) -> None:
     """Low priority; no processor pinning inherited from a worker; room for many journals."""
-    with contextlib.suppress(OSError):
-        os.nice(max(0, nice - os.nice(0)))
+    step_back(nice, detached=detached)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
     with contextlib.suppress(OSError, ValueError):
