@@ -1,1 +1,1 @@
-"""The dashboard: a run seen live, in a browser. In: the store. Out: pages."""
+"""The dashboard: what a run is doing, live, in the browser. It reads the store by named queries and writes nothing."""

@@ -1,0 +1,64 @@
+/* What the browser does by itself: routing, theme, pause, live updates. In: stores of the shell. Out: stores of the shell.
+   Texts are only ever set as text. */
+(function () {
+  "use strict";
+  const dc = (window.dash_clientside = window.dash_clientside || {});
+  const THEME = "heliograph-theme";
+  let ownSearch = null; // the search that a page has just written into the URL
+  let paused = false;
+
+  function stored() {
+    try { return localStorage.getItem(THEME); } catch (e) { return null; }
+  }
+  function preferred() {
+    const known = stored();
+    if (known === "light" || known === "dark") return known;
+    return window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  }
+
+  dc.heliograph = {
+    /* A change of the URL is a visit, unless the page made it to note its filters. */
+    route: function (pathname, search) {
+      if (ownSearch !== null && ownSearch.pathname === pathname && ownSearch.search === (search || "")) {
+        return dc.no_update;
+      }
+      ownSearch = null;
+      return { pathname: pathname, search: search || "" };
+    },
+    follow: function (query) {
+      if (!query) return dc.no_update;
+      const given = new URLSearchParams();
+      Object.keys(query).forEach(function (key) {
+        const value = query[key];
+        if (value !== null && value !== undefined && value !== "") given.set(key, String(value));
+      });
+      const text = given.toString();
+      const search = text ? "?" + text : "";
+      if (search === window.location.search) return dc.no_update;
+      ownSearch = { pathname: window.location.pathname, search: search };
+      window.history.replaceState(window.history.state, "", window.location.pathname + search);
+      dc.set_props("url", { search: search });
+      return dc.no_update;
+    },
+    theme: function (clicks, current) {
+      let theme = current || preferred();
+      if (clicks && current) {
+        theme = current === "dark" ? "light" : "dark";
+        try { localStorage.setItem(THEME, theme); } catch (e) { /* private window */ }
+      }
+      document.documentElement.setAttribute("data-theme", theme);
+      document.body.setAttribute("data-ag-theme-mode", theme);
+      return [theme, theme];
+    },
+    pause: function (clicks, was) {
+      paused = !was;
+      document.documentElement.toggleAttribute("data-paused", paused);
+      return [paused, paused ? "true" : "false"];
+    },
+    look: function (looking) { return dc.no_update; },
+    title: function (title) {
+      if (title) document.title = title;
+      return dc.no_update;
+    },
+  };
+})();

@@ -1,0 +1,87 @@
+"""The one door from pages to the store.
+
+In: a read function of `heliograph_store` and its arguments. Out: what it returns, asked for once however many look
+at it at the same time, and again only when the run has changed since.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from heliograph_dashboard.config import DashboardConfig
+from heliograph_store.read.runs import Run
+from heliograph_store.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+KEPT: Final = 256
+"""Answers that are kept; a page asks for a handful."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """Says how often a run (None: any run) has changed as far as is known."""
+
+    of: Callable[[int | None], int]
+
+
+class Data:
+    """Reads the store for all viewers. Safe to share between threads."""
+
+    def __init__(self, open_store: Callable[[], Store], versions: Versions, config: DashboardConfig) -> None:
+        self._open, self._versions, self.config = open_store, versions, config
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[Any, tuple[int, Future[Any]]] = OrderedDict()
+
+    def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`function(store, *args, **kwargs)`. Raises what it raises, StoreError among it.
+
+        The run is the first argument or `run_id`; what concerns no run is asked again when anything changed.
+        Do not change what comes back: others have the same.
+        """
+        version = self._versions.of(_run_of(args, kwargs))
+        try:
+            key = (function, args, tuple(sorted(kwargs.items())))
+            hash(key)
+        except TypeError:
+            return function(self._open(), *args, **kwargs)
+        with self._lock:
+            known = self._answers.get(key)
+            if known is not None and known[0] >= version:
+                self._answers.move_to_end(key)
+                future, mine = known[1], False
+            else:
+                future, mine = Future(), True
+                self._answers[key] = (version, future)
+                self._answers.move_to_end(key)
+                if len(self._answers) > KEPT:
+                    self._answers.popitem(last=False)
+        if mine:
+            self._ask(key, future, lambda: function(self._open(), *args, **kwargs))
+        answer: T = future.result()
+        return answer
+
+    def version(self, run_id: int | None) -> int:
+        """How often this run (None: any run) has changed, as far as is known; grows."""
+        return self._versions.of(run_id)
+
+    def _ask(self, key: Any, future: Future[Any], ask: Callable[[], Any]) -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:
+            with self._lock:  # the next one asks again
+                if (known := self._answers.get(key)) is not None and known[1] is future:
+                    del self._answers[key]
+            future.set_exception(error)
+
+
+def _run_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    first = args[0] if args else kwargs.get("run_id", kwargs.get("run"))
+    if isinstance(first, Run):
+        return first.id
+    return first if isinstance(first, int) and not isinstance(first, bool) else None

@@ -1,0 +1,249 @@
+"""What surrounds every page: header, breadcrumbs, the navigation of a run, theme, pause; and which page is shown.
+
+In: the browser's URL. Out: the page's first layout. Nothing here knows what a page shows.
+
+How a visit goes: `url` changes → `route` (in the browser: a change that the page itself made is no visit) → the page's
+`layout` on the server. A page that wants its filters in the URL writes them to the store `query`; the URL follows.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from heliograph_dashboard.components import empty
+from heliograph_dashboard.components.runhead import run_head
+from heliograph_dashboard.data import Data
+from heliograph_dashboard.page import Page, View
+from heliograph_dashboard.pages import PAGES
+from heliograph_dashboard.urls import Place, Urls, query_of
+from heliograph_store.errors import StoreError
+from heliograph_store.read.runs import find_run
+
+log = logging.getLogger("heliograph.dashboard")
+THEME = {
+    "primaryColor": "blue",
+    "fontFamily": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
+    "fontFamilyMonospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
+    "defaultRadius": "sm",
+    "headings": {"fontWeight": "600"},
+}
+
+
+def build(dash: Dash, data: Data, urls: Urls) -> None:
+    """Give the app its layout and its own callbacks."""
+    dash.layout = lambda: _frame(urls)
+    browser = dash.clientside_callback
+    browser(
+        ClientsideFunction("heliograph", "route"),
+        Output("route", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+    )
+    browser(
+        ClientsideFunction("heliograph", "follow"),
+        Output("query-done", "data"),
+        Input("query", "data"),
+        prevent_initial_call=True,
+    )
+    browser(
+        ClientsideFunction("heliograph", "theme"),
+        Output("theme", "data"),
+        Output("mantine", "forceColorScheme"),
+        Input("theme-toggle", "n_clicks"),
+        State("theme", "data"),
+    )
+    browser(
+        ClientsideFunction("heliograph", "pause"),
+        Output("paused", "data"),
+        Output("pause", "aria-pressed"),
+        Input("pause", "n_clicks"),
+        State("paused", "data"),
+        prevent_initial_call=True,
+    )
+    browser(
+        ClientsideFunction("heliograph", "look"),
+        Output("looking-done", "data"),
+        Input("looking", "data"),
+    )
+
+    @dash.callback(
+        Output("page", "children"),
+        Output("crumbs", "children"),
+        Output("run-head", "children"),
+        Output("run-nav", "children"),
+        Output("looking", "data"),
+        Output("page-title", "data"),
+        Input("route", "data"),
+        prevent_initial_call=True,
+    )
+    def visit(route: dict[str, str] | None) -> Any:
+        if not route:
+            return (no_update,) * 6
+        place = urls.find(route.get("pathname") or "/")
+        if place is None:
+            return _nowhere(urls)
+        try:
+            return _visit(data, urls, place, query_of(route.get("search")))
+        except StoreError as error:
+            log.warning("a page cannot be shown: %s", error)
+            sorry = empty.trouble("The database cannot be read now", "The page is shown as soon as it answers.")
+            return sorry, [], None, [], {"run": None}, "Heliograph"
+
+    @dash.callback(
+        Output("run-head", "children", allow_duplicate=True),
+        Input("tick", "data"),
+        State("looking", "data"),
+        prevent_initial_call=True,
+    )
+    def refresh(_tick: Any, looking: dict[str, Any] | None) -> Any:
+        run = data.read(find_run, looking["run"]) if looking and looking.get("run") else None
+        return no_update if run is None else run_head(data, run)
+
+    browser(
+        ClientsideFunction("heliograph", "title"),
+        Output("title-done", "data"),
+        Input("page-title", "data"),
+    )
+
+
+def _visit(data: Data, urls: Urls, place: Place, query: dict[str, str]) -> Any:
+    page, params = place.page, place.params
+    run = None
+    if "run" in params:
+        run = data.read(find_run, params["run"])
+        if run is None:
+            return _nowhere(urls, f"There is no run {params['run'][:80]} in this database")
+    view = View(data=data, urls=urls, run=run, params=params, query=query)
+    head = None if run is None else run_head(data, run)
+    looking = {"run": None if run is None else run.run}
+    name = page.title or page.name.capitalize()
+    title = " · ".join([name, *([run.name or run.run[:8]] if run is not None else []), "Heliograph"])
+    return page.layout(view), _crumbs(view, page), head, _navigation(view, page), looking, title
+
+
+def _nowhere(urls: Urls, text: str = "There is no such page") -> Any:
+    back = dcc.Link("All workflows", href=urls.link("workflows"), className="hg-link")
+    return (
+        empty.empty(text, "It may have been deleted, or the link is not complete.", back),
+        [],
+        None,
+        [],
+        {"run": None},
+        text,
+    )
+
+
+def _crumbs(view: View, page: Page) -> list[Component]:
+    crumbs: list[tuple[str, str | None]] = [("Workflows", view.link("workflows"))]
+    if view.run is not None:
+        crumbs.append((view.run.name or view.run.run[:8], view.link("summary")))
+        crumbs += [(f"{page.name.capitalize()} {view.params[key]}", None) for key in view.params if key != "run"]
+        if page.title and page.name != "summary":
+            crumbs.append((page.title, None))
+    parts: list[Component] = []
+    for text, href in crumbs:
+        if parts:
+            parts.append(html.Span("/", className="hg-crumb-gap", **{"aria-hidden": "true"}))
+        shown = text if len(text) <= 48 else text[:47] + "…"
+        parts.append(dcc.Link(shown, href=href, className="hg-crumb") if href else html.Span(shown, title=text))
+    return parts
+
+
+def _navigation(view: View, page: Page) -> list[Component]:
+    """The pages of a run; the one that is shown is marked."""
+    if view.run is None:
+        return []
+    here = _shown_in(page)
+    return [
+        dcc.Link(
+            other.title,
+            href=view.link(other.name),
+            className="hg-tab hg-tab-here" if other.name == here else "hg-tab",
+        )
+        for other in PAGES
+        if other.title
+    ]
+
+
+def _shown_in(page: Page) -> str:
+    """A page that is not in the navigation belongs to the one whose path is the beginning of its own."""
+    if page.title:
+        return page.name
+    above = [other for other in PAGES if other.title and page.path.startswith(other.path)]
+    return max(above, key=lambda other: len(other.path)).name if above else ""
+
+
+def _frame(urls: Urls) -> Component:
+    stores = [
+        dcc.Location(id="url", refresh=False),
+        dcc.Store(id="route"),
+        dcc.Store(id="query"),
+        dcc.Store(id="query-done"),
+        dcc.Store(id="tick"),
+        dcc.Store(id="looking", data={"run": None}),
+        dcc.Store(id="looking-done"),
+        dcc.Store(id="paused", data=False),
+        dcc.Store(id="theme"),
+        dcc.Store(id="page-title"),
+        dcc.Store(id="title-done"),
+    ]
+    return dmc.MantineProvider(
+        id="mantine",
+        theme=THEME,
+        children=html.Div(
+            [*stores, html.A("Skip to the page", href="#page", className="hg-skip"), _header(urls), _main()]
+        ),
+    )
+
+
+def _header(urls: Urls) -> Component:
+    live = html.Span(
+        [html.Span(className="hg-live-dot"), html.Span("connecting", id="live-text")], id="live", className="hg-live"
+    )
+    return html.Header(
+        [
+            dcc.Link(
+                [html.Span(className="hg-logo"), html.Span("Heliograph", className="hg-name")],
+                href=urls.link("workflows"),
+                className="hg-home",
+            ),
+            html.Nav(id="crumbs", className="hg-crumbs", **{"aria-label": "Where you are"}),
+            html.Div(
+                [
+                    live,
+                    html.Button(
+                        html.Span(className="hg-icon hg-icon-pause"),
+                        id="pause",
+                        className="hg-button",
+                        title="Pause or go on with live updates",
+                        **{"aria-label": "Pause live updates", "aria-pressed": "false"},
+                    ),
+                    html.Button(
+                        html.Span(className="hg-icon hg-icon-theme"),
+                        id="theme-toggle",
+                        className="hg-button",
+                        title="Light or dark",
+                        **{"aria-label": "Change between light and dark"},
+                    ),
+                ],
+                className="hg-tools",
+            ),
+        ],
+        className="hg-header",
+    )
+
+
+def _main() -> Component:
+    return html.Div(
+        [
+            html.Div(id="banner", **{"aria-live": "polite"}),
+            html.Div(id="run-head", className="hg-run-head"),
+            html.Nav(id="run-nav", className="hg-tabs", **{"aria-label": "Pages of this run"}),
+            html.Main(id="page", className="hg-page", tabIndex=-1),
+        ]
+    )
