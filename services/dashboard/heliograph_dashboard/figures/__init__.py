@@ -1,0 +1,1 @@
+"""Figures: pure functions from rows to what plotly draws; tested without a browser."""
