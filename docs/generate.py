@@ -91,7 +91,7 @@ def monitoring_hub() -> Iterator[str]:
 def kinds() -> Iterator[str]:
     """The message contract."""
     yield f"## Kinds of records (schema version {messages.SCHEMA_VERSION})\n"
-    for tag, kind in messages.KINDS.items():
+    for tag, kind in {**messages.KINDS, **messages.COMMANDS}.items():
         yield f"### `{tag}` ({messages.CLASS_OF[kind].value})\n\n{cell(inspect.getdoc(kind) or '')}\n"
         names = [f"`{f.name}`" + ("" if f.required else "?") for f in msgspec.structs.fields(kind)]
         yield f"Fields in order: {', '.join(names)}\n"

@@ -22,9 +22,9 @@ HEAD_SIZE = _HEAD.size
 END = b"\n"
 
 OPENED, CLOSED = 0, 4
-CODES: dict[Class, int] = {Class.CONTROL: 1, Class.STATES: 2, Class.SAMPLES: 3}
+CODES: dict[Class, int] = {Class.CONTROL: 1, Class.STATES: 2, Class.SAMPLES: 3, Class.COMMANDS: 5}
 CLASSES: dict[int, Class] = {code: cls for cls, code in CODES.items()}
-_LAST_CODE = CLOSED
+_LAST_CODE = max(CLOSED, *CLASSES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ LOOK_SECONDS = 2.0
 """How often an appending process looks for an agent and at its disk use."""
 REOPEN_SECONDS = 1.0
 """How often opening a file is tried again where it failed."""
-SHED = {Class.SAMPLES: 0.75, Class.STATES: 0.95, Class.CONTROL: 1.0}
+SHED = {Class.SAMPLES: 0.75, Class.STATES: 0.95, Class.CONTROL: 1.0, Class.COMMANDS: 1.0}
 """At which fullness records of a class are dropped: samples first."""
 
 
@@ -255,7 +255,7 @@ class Journal:
             host=state.host(),
             samples=self.dropped[Class.SAMPLES],
             states=self.dropped[Class.STATES],
-            control=self.dropped[Class.CONTROL],
+            control=self.dropped[Class.CONTROL] + self.dropped[Class.COMMANDS],
             reason=self._reason,
         )
         return framed(CODES[Class.CONTROL], payload_of(record))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +25,7 @@ from heliograph.bus import (
     open_publisher,
 )
 from heliograph.bus.spool import SpoolPublisher
-from heliograph.messages import CONTENT_TYPE, Class
+from heliograph.messages import CONTENT_TYPE, RECORDS, Class
 
 TOKEN = "publish-only"
 
@@ -41,8 +41,8 @@ class Carrier:
     def publisher(self, name: str = "agent") -> Publisher:
         return open_publisher(self.publish_url, name=name, token=TOKEN)
 
-    def consumer(self, name: str = "writer", prefetch: int = 200) -> Consumer:
-        return open_consumer(self.consume_url, name=name, prefetch=prefetch)
+    def consumer(self, name: str = "writer", prefetch: int = 200, classes: Collection[Class] = RECORDS) -> Consumer:
+        return open_consumer(self.consume_url, name=name, prefetch=prefetch, classes=classes)
 
     def dead_letters(self) -> DeadLetters:
         return open_dead_letters(self.consume_url)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from heliograph.bus import MAX_BODY, BadMessage, BadUrl, open_consumer, open_dead_letters, open_publisher
-from heliograph.messages import Class
+from heliograph.messages import RECORDS, Class
 from tests.bus.carriers import Carrier, drain, eventually, intake, out
 from tests.fixtures.broker import Broker
 
@@ -39,7 +39,7 @@ def carrier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carrier]
 
 def test_round_trip(carrier: Carrier) -> None:
     publisher, consumer = carrier.publisher(), carrier.consumer()
-    sent = [out(os.urandom(100), run, cls) for run in ("r1", "run.with dots/slash é") for cls in Class]
+    sent = [out(os.urandom(100), run, cls) for run in ("r1", "run.with dots/slash é") for cls in sorted(RECORDS)]
     publisher.publish(sent[:4])
     publisher.publish(sent[4:])
     publisher.publish([])
@@ -204,6 +204,46 @@ def test_a_large_batch(carrier: Carrier) -> None:
     assert len(drain(consumer, 1)) == 1
     consumer.close()
     publisher.close()
+
+
+def test_commands_go_past_the_writer_and_records_past_who_obeys_commands(carrier: Carrier) -> None:
+    publisher = carrier.publisher()
+    writer, obeys = carrier.consumer(), carrier.consumer("filewatch", classes=[Class.COMMANDS])
+    for consumer in (writer, obeys):
+        assert consumer.receive(1, 0.1) == []
+    publisher.publish([out(b"1"), out(b"start", "r.1", Class.COMMANDS), out(b"2", cls=Class.CONTROL)])
+    publisher.publish([out(b"stop", "r.1", Class.COMMANDS)])
+    commands = drain(obeys, 2)
+    assert [(d.route, d.body) for d in commands] == [("commands.r.1", b"start"), ("commands.r.1", b"stop")]
+    records = drain(writer, 2)
+    assert sorted(d.body for d in records) == [b"1", b"2"]
+    assert writer.receive(5, 0.2) == obeys.receive(5, 0.2) == []
+    writer.ack(records)
+    obeys.ack(commands)
+    assert eventually(lambda: (writer.depth(), obeys.depth()) == (0, 0))
+    for closing in (writer, obeys, publisher):
+        closing.close()
+
+
+def test_commands_that_nobody_obeyed_yet_wait_and_those_put_aside_come_back_to_their_own(carrier: Carrier) -> None:
+    publisher, dead = carrier.publisher(), carrier.dead_letters()
+    for i in range(3):
+        publisher.publish([out(b"%d" % i, cls=Class.COMMANDS)])
+    first = carrier.consumer("filewatch", classes=[Class.COMMANDS])
+    got = {d.body: d for d in drain(first, 3)}
+    first.ack([got[b"0"]])
+    first.reject(got[b"1"], "not a command")
+    first.close()
+    (letter,) = dead.list()
+    assert (letter.route, letter.body) == ("commands.r1", b"1")
+    assert dead.replay([letter.id]) == 1
+    writer, again = carrier.consumer(), carrier.consumer("filewatch", classes=[Class.COMMANDS])
+    back = drain(again, 2)
+    assert sorted(d.body for d in back) == [b"1", b"2"]
+    assert writer.receive(1, 0.3) == []
+    again.ack(back)
+    for closing in (writer, again, publisher, dead):
+        closing.close()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_what_cannot_be_written_is_counted_and_told_before_the_next(tmp_path: Pa
     assert not journal.append(None)  # type: ignore[arg-type]
     assert journal.append(task(2))
     assert journal.append(task(3))
-    assert journal.dropped == {m.Class.CONTROL: 0, m.Class.STATES: 2, m.Class.SAMPLES: 0}
+    assert journal.dropped == {m.Class.CONTROL: 0, m.Class.STATES: 2, m.Class.SAMPLES: 0, m.Class.COMMANDS: 0}
     told, second, third = records(tmp_path)
     assert isinstance(told, m.Dropped)
     assert (told.journal, told.states, told.samples) == (journal.id, 2, 0)
@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_used_counts_and_says_so_once(
         assert [journal.append(task(n)) for n in range(3)] == [False] * 3
         assert not journal.append(sample(1))
         journal.close()
-    assert journal.dropped == {m.Class.CONTROL: 0, m.Class.STATES: 3, m.Class.SAMPLES: 1}
+    assert journal.dropped == {m.Class.CONTROL: 0, m.Class.STATES: 3, m.Class.SAMPLES: 1, m.Class.COMMANDS: 0}
     assert len(caplog.records) == 1
 
 

@@ -132,7 +132,7 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_every_record_has_a_class_and_ranks_are_frozen() -> None:
-    assert set(m.CLASS_OF) == set(m.KINDS.values())
+    assert set(m.CLASS_OF) == {*m.KINDS.values(), *m.COMMANDS.values()}
     # Stored in databases: a new state may only be appended.
     assert list(m.RANK) == [
         "pending",
@@ -146,3 +146,33 @@ def test_every_record_has_a_class_and_ranks_are_frozen() -> None:
         "dep_fail",
         "failed",
     ]
+
+
+@pytest.mark.parametrize("kind", m.COMMANDS.values(), ids=m.COMMANDS.keys())
+def test_every_command_comes_back_as_it_was_and_is_no_record(kind: type[m.Record]) -> None:
+    command = example(kind)
+    raw = m.encode(command)
+    assert m.decode_command(raw) == command
+    longer = msgspec.msgpack.encode([*msgspec.msgpack.decode(raw), "a field of the future"])
+    assert m.decode_command(longer) == command
+    with pytest.raises(m.BadMessage):
+        m.decode(raw)
+
+
+@pytest.mark.parametrize("kind", m.COMMANDS.keys())
+def test_golden_commands_of_version_1_are_still_read(kind: str) -> None:
+    raw = (GOLDEN / "v1" / f"{kind}.msgpack").read_bytes()
+    expected = json.loads((GOLDEN / "v1" / f"{kind}.json").read_text(encoding="utf-8"))
+    known = json.loads(msgspec.json.encode(m.to_builtins(m.decode_command(raw))))
+    assert {name: known[name] for name in expected} == expected
+
+
+def test_commands_and_records_stay_apart_even_in_the_wrong_batch() -> None:
+    command = m.encode(m.WatchStart(at=1, watch="w", root="/scr"))
+    record = m.encode(m.TaskState(at=1, origin="parsl", number=1, try_=0, state="pending"))
+    assert m.decode_records(batch([command]))[0] == []
+    commands, aside = m.decode_commands(batch([record, command, b"\xc1"], cls="commands"))
+    assert [c.watch for c in commands] == ["w"]
+    assert [a.record_id for a in aside] == ["j:0", "j:20"]
+    with pytest.raises(m.BadMessage, match="states"):
+        m.decode_commands(batch([command]))

@@ -39,7 +39,7 @@ class Forwarder:
     def forward(self, publisher: Publisher) -> int:
         """Move what is there; what the bus does not take stays. Raises BusUnavailable and BusFull."""
         if self._consumer is None:
-            self._consumer = open_consumer(f"spool:{self._folder}", name=f"forward-{self._agent}")
+            self._consumer = open_consumer(f"spool:{self._folder}", name=f"forward-{self._agent}", classes=tuple(Class))
         moved = left = 0
         try:
             while deliveries := self._consumer.receive(AT_ONCE, 0.0):

@@ -18,7 +18,9 @@ class Tail:
 
     def __init__(self, folder: Path, cursor: Cursor | None = None) -> None:
         cursor = cursor or Cursor(confirmed={})
-        self._floor = {cls: cursor.confirmed.get(cls, 0) for cls in Class}
+        # A class that an older agent did not know has nothing in what that agent was done with.
+        done = min(cursor.confirmed.values(), default=0)
+        self._floor = {cls: cursor.confirmed.get(cls, done) for cls in Class}
         self._first_pending = dict(self._floor)
         self._pending = dict.fromkeys(Class, 0)
         self.records = cursor.records

@@ -10,12 +10,12 @@ answers one question: wait, thin out, or give up on this message?
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from heliograph.messages import BadMessage, Class
+from heliograph.messages import RECORDS, BadMessage, Class
 
 __all__ = [
     "BadMessage",
@@ -155,17 +155,21 @@ def open_publisher(url: str, *, name: str, token: str | None = None, tls_fingerp
     return http.HttpPublisher(url, name=name, token=token, tls_fingerprint=tls_fingerprint)
 
 
-def open_consumer(url: str, *, name: str, prefetch: int = 200) -> Consumer:
-    """A consumer for this URL; declares the topology where the carrier has one. `prefetch` is in batches."""
+def open_consumer(url: str, *, name: str, prefetch: int = 200, classes: Collection[Class] = RECORDS) -> Consumer:
+    """A consumer for this URL; declares the topology where the carrier has one. `prefetch` is in batches.
+
+    `classes` is what it takes. Commands and records go by different ways, so that a writer never sees a command and
+    whoever obeys commands sees nothing else; the classes of records share theirs and cannot be taken apart.
+    """
     scheme = _scheme(url)
     if scheme == "spool":
         from heliograph.bus import spool
 
-        return spool.SpoolConsumer(url, name=name)
+        return spool.SpoolConsumer(url, name=name, classes=classes)
     if scheme in {"amqp", "amqps"}:
         from heliograph.bus import amqp
 
-        return amqp.AmqpConsumer(url, name=name, prefetch=prefetch)
+        return amqp.AmqpConsumer(url, name=name, prefetch=prefetch, classes=classes)
     raise BadUrl(f"{hidden(url)}: an http bus only takes messages; a writer consumes from amqp:// or spool:")
 
 

@@ -19,14 +19,24 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph.bus import MAX_BODY, BadMessage, BadUrl, Delivery, Outgoing
 from heliograph.bus.spool_dead import SpoolDeadLetters, bury, bury_file
 from heliograph.bus.spool_file import read
-from heliograph.bus.spool_folder import SUFFIX, Spool, away, private_folder, safe_name, tidy
+from heliograph.bus.spool_folder import (
+    COMMANDS_SUFFIX,
+    RECORDS_SUFFIX,
+    Spool,
+    away,
+    private_folder,
+    safe_name,
+    suffix_for,
+    tidy,
+)
+from heliograph.messages import RECORDS, Class
 
 __all__ = ["SpoolConsumer", "SpoolDeadLetters", "SpoolPublisher"]
 
@@ -41,7 +51,7 @@ _READ_TRIES = 5
 _FILE = 64 << 20
 """Bytes of batches after which a `publish` begins another file; well below what readers refuse."""
 _NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-_OURS = re.compile(r"\d{20}-[0-9a-f]{12}" + re.escape(SUFFIX))
+_OURS = re.compile(r"\d{20}-[0-9a-f]{12}(" + re.escape(RECORDS_SUFFIX) + "|" + re.escape(COMMANDS_SUFFIX) + ")")
 Flock = Callable[[int, int], None]
 
 
@@ -68,11 +78,12 @@ class SpoolPublisher:
 
 
 def _files(batches: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
-    """One list for each file: all of them in one, unless they are more than a reader wants to hold."""
+    """One list for each file: all of them in one, unless they are more than a reader wants to hold, or for different
+    readers, as records and commands are."""
     some: list[Outgoing] = []
     size = 0
-    for batch in batches:
-        if some and size + len(batch.body) > _FILE:
+    for batch in sorted(batches, key=lambda b: suffix_for(b.cls)):
+        if some and (size + len(batch.body) > _FILE or suffix_for(batch.cls) != suffix_for(some[0].cls)):
             yield some
             some, size = [], 0
         some.append(batch)
@@ -104,8 +115,11 @@ class _Token:
 class SpoolConsumer:
     """Takes batches out of a spool. Several may share one spool, also from several hosts."""
 
-    def __init__(self, url: str, *, name: str, flock: Flock = fcntl.flock) -> None:
+    def __init__(
+        self, url: str, *, name: str, flock: Flock = fcntl.flock, classes: Collection[Class] = RECORDS
+    ) -> None:
         self._spool = Spool.at(url)
+        self._classes = frozenset(classes)
         self._name = f"{safe_name(name)}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._flock = flock
         self._lock: int | None = None
@@ -160,7 +174,7 @@ class SpoolConsumer:
     def depth(self) -> int | None:
         """Files that wait; each holds what one `publish` was given."""
         try:
-            return sum(1 for _ in self._spool.waiting())
+            return sum(1 for _ in self._spool.waiting(self._classes))
         except OSError:
             return None
 
@@ -217,7 +231,7 @@ class SpoolConsumer:
 
     def _list(self) -> list[str]:
         """Paths of waiting files, oldest first, over all senders."""
-        waiting = ((entry.name, entry.path) for entry in self._spool.waiting())
+        waiting = ((entry.name, entry.path) for entry in self._spool.waiting(self._classes))
         return [path for _, path in heapq.nsmallest(_LISTED, waiting)]
 
     def _claim(self, path: Path) -> tuple[Path, bool] | None:

@@ -2,7 +2,7 @@
 
 In: a `spool:` URL. Out: checked private folders, and the files of batches in them.
 
-    <folder>/new/<sender>/      files that wait
+    <folder>/new/<sender>/      files that wait: <time>-<random>.batch with records, or .commands
     <folder>/claims/<consumer>/ files that a consumer works on, with its `lock`
     <folder>/dead/              what was put aside (`spool_dead`)
 """
@@ -16,15 +16,17 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph.bus import BadUrl, BusUnavailable, Outgoing
 from heliograph.bus.spool_file import pack, sync_folder, write
+from heliograph.messages import RECORDS, Class
 
-SUFFIX = ".batch"
+RECORDS_SUFFIX, COMMANDS_SUFFIX = ".batch", ".commands"
+"""A file holds either, because nobody who reads the one may see the other."""
 _OLD = 3600.0
 
 
@@ -68,25 +70,38 @@ class Spool:
         with contextlib.suppress(OSError):
             self.prepare()
 
-    def waiting(self) -> Iterator[os.DirEntry[str]]:
+    def waiting(self, classes: Collection[Class] = RECORDS) -> Iterator[os.DirEntry[str]]:
         """Every file that waits, in no order. Costs one listing a sender, and no look at the files."""
+        wanted = {suffix_for(cls) for cls in classes}
         for sender in entries(self.new):
             if sender.is_dir(follow_symlinks=False):
-                yield from (e for e in entries(sender.path) if _is_waiting(e))
+                yield from (e for e in entries(sender.path) if _is_waiting(e) and _suffix_of(e.name) in wanted)
 
     def put(self, sender: str, batches: Sequence[Outgoing]) -> None:
-        """One file with these batches, durably. Raises OSError and BadUrl."""
+        """One file with these batches, all of them records or all of them commands, durably. Raises OSError and
+        BadUrl."""
         folder = self.new / sender
+        suffix = suffix_for(batches[0].cls) if batches else RECORDS_SUFFIX
         pieces = pack(batches)
         for last_try in (False, True):
             try:
-                return write(folder, file_name(), pieces)
+                return write(folder, file_name(suffix), pieces)
             except FileNotFoundError:  # the first file, or the folder was tidied away
                 if last_try:
                     raise
                 self.prepare()
                 private_folder(folder)
         return None
+
+
+def suffix_for(cls: Class) -> str:
+    """What the names of files for this class end in."""
+    return RECORDS_SUFFIX if cls in RECORDS else COMMANDS_SUFFIX
+
+
+def _suffix_of(name: str) -> str:
+    # What nobody of ours wrote counts as records: the writer puts it aside.
+    return COMMANDS_SUFFIX if name.endswith(COMMANDS_SUFFIX) else RECORDS_SUFFIX
 
 
 def private_folder(folder: Path) -> None:
@@ -117,9 +132,9 @@ def safe_name(name: str) -> str:
     return cleaned
 
 
-def file_name() -> str:
+def file_name(suffix: str = RECORDS_SUFFIX) -> str:
     """A new name: unique, and in order of time."""
-    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}{SUFFIX}"
+    return f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}{suffix}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from heliograph.messages.base import (
     FINAL,
     MAX_RECORD,
     RANK,
+    RECORDS,
     SCHEMA_VERSION,
     BadMessage,
     Class,
@@ -26,7 +27,8 @@ from heliograph.messages.base import (
     State,
     TaskRecord,
 )
-from heliograph.messages.batch import Aside, Batch, Source, decode_batch, decode_records, record_ids
+from heliograph.messages.batch import Aside, Batch, Source, decode_batch, decode_commands, decode_records, record_ids
+from heliograph.messages.commands import COMMANDS, Command, WatchStart, WatchStop, decode_command
 from heliograph.messages.control import (
     AgentStatus,
     BlockState,
@@ -56,11 +58,13 @@ from heliograph.messages.states import FileCallback, FileFound, TaskDescribed, T
 
 __all__ = [
     "CLASS_OF",
+    "COMMANDS",
     "CONTENT_TYPE",
     "FINAL",
     "KINDS",
     "MAX_RECORD",
     "RANK",
+    "RECORDS",
     "SCHEMA_VERSION",
     "AgentStatus",
     "AnyRecord",
@@ -69,6 +73,7 @@ __all__ = [
     "Batch",
     "BlockState",
     "Class",
+    "Command",
     "Control",
     "Dropped",
     "FileCallback",
@@ -93,8 +98,12 @@ __all__ = [
     "TaskState",
     "WatchClosed",
     "WatchOpened",
+    "WatchStart",
+    "WatchStop",
     "decode",
     "decode_batch",
+    "decode_command",
+    "decode_commands",
     "decode_records",
     "encode",
     "kind_of",

@@ -25,6 +25,12 @@ class Class(str, Enum):
     CONTROL = "control"
     STATES = "states"
     SAMPLES = "samples"
+    COMMANDS = "commands"
+    """Not records: what a run asks of a service. Takes a way of its own past the writer."""
+
+
+RECORDS = frozenset({Class.CONTROL, Class.STATES, Class.SAMPLES})
+"""The classes that the writer stores."""
 
 
 class State(str, Enum):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from heliograph.messages.base import SCHEMA_VERSION, BadMessage, Class
+from heliograph.messages.commands import Command, decode_command
 from heliograph.messages.records import AnyRecord, decode
 
 
@@ -79,6 +80,20 @@ def decode_records(batch: Batch) -> tuple[list[AnyRecord], list[Aside]]:
     for raw, record_id in zip(batch.records, record_ids(batch), strict=True):
         try:
             good.append(decode(raw))
+        except BadMessage as error:
+            aside.append(Aside(raw=bytes(raw), reason=str(error), record_id=record_id))
+    return good, aside
+
+
+def decode_commands(batch: Batch) -> tuple[list[Command], list[Aside]]:
+    """All commands of a batch, and what is none. Raises BadMessage for a batch of another class."""
+    if batch.cls != Class.COMMANDS.value:
+        raise BadMessage(f"a batch of {batch.cls}, not of {Class.COMMANDS.value}")
+    good: list[Command] = []
+    aside: list[Aside] = []
+    for raw, record_id in zip(batch.records, record_ids(batch), strict=True):
+        try:
+            good.append(decode_command(raw))
         except BadMessage as error:
             aside.append(Aside(raw=bytes(raw), reason=str(error), record_id=record_id))
     return good, aside

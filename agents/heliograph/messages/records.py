@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from heliograph.messages.base import SCHEMA_VERSION, BadMessage, Class, Record
+from heliograph.messages.commands import COMMANDS
 from heliograph.messages.control import (
     AgentStatus,
     BlockState,
@@ -46,8 +47,13 @@ _MEMBERS: dict[Class, tuple[type[Record], ...]] = {
     Class.STATES: States.__args__,
     Class.SAMPLES: Samples.__args__,
 }
-CLASS_OF: dict[type[Record], Class] = {member: cls for cls, members in _MEMBERS.items() for member in members}
-KINDS: dict[str, type[Record]] = {str(m.__struct_config__.tag): m for m in CLASS_OF}
+CLASS_OF: dict[type[Record], Class] = {
+    **{member: cls for cls, members in _MEMBERS.items() for member in members},
+    **dict.fromkeys(COMMANDS.values(), Class.COMMANDS),
+}
+KINDS: dict[str, type[Record]] = {
+    str(m.__struct_config__.tag): m for m, cls in CLASS_OF.items() if cls is not Class.COMMANDS
+}
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode

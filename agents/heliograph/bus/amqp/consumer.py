@@ -9,7 +9,7 @@ came over an older connection does nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -18,7 +18,8 @@ from heliograph.bus import BusUnavailable, Delivery
 from heliograph.bus.amqp.address import Address
 from heliograph.bus.amqp.dead import letter
 from heliograph.bus.amqp.link import Fate, Link, Lost, Received
-from heliograph.bus.amqp.topology import SAMPLES, STATES, consumer_arguments, declare_on, waiting
+from heliograph.bus.amqp.topology import consumer_arguments, declare_on, queues_of, waiting
+from heliograph.messages import RECORDS, Class
 
 _LINGER = 0.002
 """Seconds to wait for more of a burst: deliveries arrive in pieces of a few, and each store transaction costs."""
@@ -33,8 +34,9 @@ class _Token:
 class AmqpConsumer:
     """Connects and declares at the first `receive`, and again whenever the connection was lost."""
 
-    def __init__(self, url: str, *, name: str, prefetch: int = 200) -> None:
+    def __init__(self, url: str, *, name: str, prefetch: int = 200, classes: Collection[Class] = RECORDS) -> None:
         self._address = Address.parse(url)
+        self._queues = queues_of(classes)
         self._name = name
         self._prefetch = prefetch
         self._link: Link | None = None
@@ -94,7 +96,7 @@ class AmqpConsumer:
         if self._link is None:
             return None
         try:
-            return waiting(self._link, STATES, SAMPLES)
+            return waiting(self._link, *self._queues)
         except Lost as error:
             self._lost(error)
             return None
@@ -127,7 +129,7 @@ class AmqpConsumer:
                 while self._consumers:
                     link.call("basic_cancel", consumer_tag=self._consumers.pop())
             elif not self._consumers:
-                self._consumers = [link.consume(q, arguments=consumer_arguments()) for q in (STATES, SAMPLES)]
+                self._consumers = [link.consume(q, arguments=consumer_arguments()) for q in self._queues]
         except Lost as error:
             raise self._lost(error) from error
 

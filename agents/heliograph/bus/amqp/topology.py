@@ -4,6 +4,7 @@ In: a link of a user who may configure. Out: the topology of `heliograph.v1`, de
 
     heliograph.v1 (topic)          states.# control.#  → heliograph.v1.states   quorum, unbounded
                                    samples.#           → heliograph.v1.samples  bounded, refuses what is too much
+                                   commands.#          → heliograph.v1.commands quorum, for whoever obeys them
     heliograph.v1.unrouted (fanout) alternate exchange → heliograph.v1.unrouted
     heliograph.v1.dead (fanout)    put aside           → heliograph.v1.dead
 """
@@ -11,6 +12,7 @@ In: a link of a user who may configure. Out: the topology of `heliograph.v1`, de
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from heliograph.bus import BusUnavailable
@@ -21,6 +23,7 @@ from heliograph.messages import Class
 EXCHANGE = "heliograph.v1"
 STATES = "heliograph.v1.states"
 SAMPLES = "heliograph.v1.samples"
+COMMANDS = "heliograph.v1.commands"
 UNROUTED = "heliograph.v1.unrouted"
 DEAD = "heliograph.v1.dead"
 
@@ -33,6 +36,7 @@ CONSUMER_TIMEOUT = 6 * 3600 * 1000
 _BINDINGS = {
     STATES: (f"{Class.STATES.value}.#", f"{Class.CONTROL.value}.#"),
     SAMPLES: (f"{Class.SAMPLES.value}.#",),
+    COMMANDS: (f"{Class.COMMANDS.value}.#",),
 }
 _KNOWN = tuple(f"{cls.value}." for cls in Class)
 _PRECONDITION_FAILED = 406
@@ -61,6 +65,7 @@ def declare_on(link: Link) -> None:
         link.call("queue_bind", queue=name, exchange=name, routing_key="")
     _queue(link, STATES, _states_arguments(link.version))
     _queue(link, SAMPLES, _samples_arguments())
+    _queue(link, COMMANDS, _states_arguments(link.version))
     link.call(
         "exchange_declare",
         exchange=EXCHANGE,
@@ -77,6 +82,11 @@ def declare_on(link: Link) -> None:
 def consumer_arguments() -> dict[str, Any]:
     """Arguments of a consumer; brokers before 4.3 ignore the timeout and use the queue's or their own."""
     return {"x-consumer-timeout": CONSUMER_TIMEOUT}
+
+
+def queues_of(classes: Collection[Class]) -> list[str]:
+    """The queues in which batches of these classes wait."""
+    return [queue for queue, keys in _BINDINGS.items() if any(f"{cls.value}.#" in keys for cls in classes)]
 
 
 def waiting(link: Link, *queues: str) -> int:
