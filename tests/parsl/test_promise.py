@@ -8,66 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from heliograph.messages import Dropped, RunEnded, RunStarted, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from tests.parsl.conftest import ROOT, of, recorded
-
-EXPECTED = ([2 * i for i in range(20)] + ["as it should"]) * 2
-BLOCKED = "raise ImportError('Heliograph is not installed here')\n"
-
-
-@contextmanager
-def _flow(folder: Path, hub: dict[str, Any] | None, environment: dict[str, str], **more: Any) -> Iterator[Any]:
-    asked = json.dumps({"folder": str(folder), "hub": hub, **more})
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HELIOGRAPH_AGENT": "off", **environment}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.parsl.flow", asked],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"HELIOGRAPH_STATE_DIR": str(folder / "state"), **environ},
-        cwd=ROOT,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-        _end_what_serves(folder)
-
-
-def _end_what_serves(folder: Path) -> None:
-    """Agents and embedded writers of this test, found by its own folder in their arguments or environment."""
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get("HELIOGRAPH_STATE_DIR") == str(folder / "state"):
-                process.kill()
-        except psutil.Error:
-            continue
-
-
-def _finished(process: Any) -> dict[str, Any]:
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 0, err
-    found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return found
-
-
-def _result(folder: Path, hub: dict[str, Any] | None, environment: dict[str, str], **more: Any) -> dict[str, Any]:
-    with _flow(folder, hub, environment, **more) as process:
-        return _finished(process)
-
-
-def _bus(folder: Path) -> dict[str, Any]:
-    return {"bus_url": f"spool:{folder / 'spool'}", "resource_monitoring_interval": 1}
+from tests.parsl.flows import BLOCKED, EXPECTED, agents, bus, finished, flow, result
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +24,7 @@ def _programs(state_dir: Path) -> None:
 
 def test_the_state_folder_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
-    found = _result(tmp_path, _bus(tmp_path), {})
+    found = result(tmp_path, bus(tmp_path), {})
     assert found["results"] == EXPECTED
     assert found["closing"] < 15
     assert "records of this run could not be written" in _parsl_log(tmp_path)
@@ -86,7 +33,7 @@ def test_the_state_folder_cannot_be_made(tmp_path: Path) -> None:
 def test_the_space_for_journals_is_used_up(tmp_path: Path) -> None:
     site = tmp_path / "site.json"
     site.write_text(json.dumps({"process_disk": 6000}))
-    found = _result(tmp_path, _bus(tmp_path), {"HELIOGRAPH_SITE_FILE": str(site)}, pause=4.0, htex=False)
+    found = result(tmp_path, bus(tmp_path), {"HELIOGRAPH_SITE_FILE": str(site)}, pause=4.0, htex=False)
     assert found["results"] == [*EXPECTED[:21], 200]
     records = recorded(tmp_path / "state")
     counted = max(d.states for d in of(Dropped, [one for one in records if one.owner]))
@@ -101,7 +48,7 @@ def test_no_agent_can_be_started(tmp_path: Path) -> None:
     broken.chmod(0o755)
     code = f"import sys, runpy; sys.executable = {str(broken)!r}; sys.argv[1:] = sys.argv[1:]; "
     code += "runpy.run_module('tests.parsl.flow', run_name='__main__')"
-    asked = json.dumps({"folder": str(tmp_path), "hub": _bus(tmp_path), "htex": False})
+    asked = json.dumps({"folder": str(tmp_path), "hub": bus(tmp_path), "htex": False})
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "HELIOGRAPH_STATE_DIR": str(tmp_path / "state")}
     environ["HELIOGRAPH_AGENT"] = "on"
     done = subprocess.run(
@@ -116,7 +63,7 @@ def test_no_agent_can_be_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "192.0.2.1", "no such host"])
 def test_the_hub_does_not_answer(tmp_path: Path, address: str) -> None:
     """Refused, swallowed by a firewall (an address that is for documentation only), and no name at all."""
-    found = _result(tmp_path, {"hub_address": address, "resource_monitoring_interval": 1}, {}, htex=False)
+    found = result(tmp_path, {"hub_address": address, "resource_monitoring_interval": 1}, {}, htex=False)
     assert found["results"] == EXPECTED[:21]
     assert found["seconds"] < 10
     assert len(of(TaskState, recorded(tmp_path / "state"))) == 21 * 3
@@ -127,8 +74,8 @@ def test_heliograph_is_missing_on_the_worker(tmp_path: Path, official: bool) -> 
     blocker = tmp_path / "blocker" / "heliograph"
     blocker.mkdir(parents=True)
     (blocker / "__init__.py").write_text(BLOCKED)
-    hub = {**_bus(tmp_path), "official_radio": official}
-    found = _result(tmp_path, hub, {}, worker_init=f"export PYTHONPATH={blocker.parent}:$PYTHONPATH")
+    hub = {**bus(tmp_path), "official_radio": official}
+    found = result(tmp_path, hub, {}, worker_init=f"export PYTHONPATH={blocker.parent}:$PYTHONPATH")
     assert found["results"] == EXPECTED
     records = recorded(tmp_path / "state")
     assert len(of(TaskState, records)) >= 42 * 3
@@ -137,7 +84,7 @@ def test_heliograph_is_missing_on_the_worker(tmp_path: Path, official: bool) -> 
 
 
 def test_the_workflow_is_killed(tmp_path: Path) -> None:
-    with _flow(tmp_path, _bus(tmp_path), {}, htex=False, pause=60.0) as process:
+    with flow(tmp_path, bus(tmp_path), {}, htex=False, pause=60.0) as process:
         run = json.loads(process.stdout.readline())["run"]
         assert json.loads(process.stdout.readline()) == {"pausing": "threads"}
         os.kill(process.pid, signal.SIGKILL)
@@ -151,32 +98,15 @@ def test_the_workflow_is_killed(tmp_path: Path) -> None:
 
 def test_the_agent_is_killed_while_workers_are_idle(tmp_path: Path) -> None:
     """The next record starts another one."""
-    with _flow(tmp_path, _bus(tmp_path), {"HELIOGRAPH_AGENT": "on"}, pause=8.0) as process:
+    with flow(tmp_path, bus(tmp_path), {"HELIOGRAPH_AGENT": "on"}, pause=8.0) as process:
         process.stdout.readline()
         assert json.loads(process.stdout.readline()) == {"pausing": "htex"}
-        first = _agents(tmp_path, 1)
+        first = agents(tmp_path, 1)
         for agent in first:
             agent.kill()
-        found = _finished(process)
+        found = finished(process)
         assert found["results"] == [*EXPECTED[:21], 200, *EXPECTED[21:], 200]
-        assert {one.pid for one in _agents(tmp_path, 1)}.isdisjoint(one.pid for one in first)
-
-
-def _agents(folder: Path, least: int) -> list[psutil.Process]:
-    deadline = time.monotonic() + 15
-    while True:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                mine = process.environ().get("HELIOGRAPH_STATE_DIR") == str(folder / "state")
-                if mine and "heliograph.agent" in process.cmdline() and process.name() != "sh":
-                    found.append(process)
-            except psutil.Error:
-                continue
-        if len(found) >= least:
-            return found
-        assert time.monotonic() < deadline, "no agent was started"
-        time.sleep(0.1)
+        assert {one.pid for one in agents(tmp_path, 1)}.isdisjoint(one.pid for one in first)
 
 
 def _parsl_log(folder: Path) -> str:
