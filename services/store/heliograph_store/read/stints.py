@@ -1,0 +1,236 @@
+"""Pools of workers and what tries did at them: what the efficiency of a run is computed from.
+
+In: a `Store` and a run. Out: `Pool` and `Stint` of `efficiency`. Of a large run some thousand tries are taken, evenly
+over its tasks, which is enough for the efficiency of apps; the busy time of workers comes from a rollup then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, func, or_, select
+
+from heliograph.messages import FINAL, State
+from heliograph_store.read.efficiency import Pool, PoolKey, Stint
+from heliograph_store.read.nodes import block_list
+from heliograph_store.read.query import fetch
+from heliograph_store.read.runs import Run
+from heliograph_store.schema import NUMBER_BITS, agents, apps, hosts, names, node_samples, nodes, origins, tasks, tries
+from heliograph_store.store import Store
+
+MANY: Final = 10_000
+"""Tries up to which all are read."""
+RANGES: Final = 100
+"""Stretches of consecutive tasks that are read of a larger run."""
+MIB: Final = 1 << 20
+BLOCK_ENDS: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "MISSING", "SCALED_IN"})
+"""Statuses of a block (in Parsl's words) after which its workers are gone."""
+_ENDS: Final = (State.RUNNING_ENDED, *sorted((*FINAL, State.FAIL_RETRYABLE), key=lambda state: state.rank))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stints:
+    """What was read: `complete` when these are all tries of the run, else an even choice of them."""
+
+    stints: Sequence[Stint]
+    complete: bool
+
+
+def pools_of(store: Store, run: Run) -> list[Pool]:
+    """The run's pools of workers, each from its registration to its last sign of life.
+
+    A sign is the registration itself, a sample of the node, its agent's report; a pool that said goodbye, or whose
+    block ended, is gone since then. By the run's part of the primary keys of `nodes`, `agents`, `block_states`, and one
+    step down that of `node_samples` a host.
+    """
+    pool, executor, block = names.alias(), names.alias(), names.alias()
+    n, m, a = nodes.c, node_samples.c, agents.c
+    sampled = select(func.max(m.at)).where(m.run == n.run, m.host == n.host).correlate(nodes).scalar_subquery()
+    told = select(func.max(a.last_seen)).where(a.run == n.run, a.host == n.host).correlate(nodes).scalar_subquery()
+    query = (
+        select(
+            hosts.c.name.label("host"),
+            pool.c.name.label("pool"),
+            executor.c.name.label("executor"),
+            block.c.name.label("block"),
+            n.workers,
+            n.first_seen,
+            n.last_seen,
+            n.active,
+            n.memory_total,
+            sampled.label("sampled"),
+            told.label("told"),
+        )
+        .select_from(
+            nodes.outerjoin(hosts, hosts.c.id == n.host)
+            .outerjoin(pool, pool.c.id == n.pool)
+            .outerjoin(executor, executor.c.id == n.executor)
+            .outerjoin(block, block.c.id == n.block)
+        )
+        .where(n.run == run.id)
+    )
+    gone = _ended_blocks(store, run.id)
+    return [_pool(row, gone, run) for row in fetch(store, query) if row["first_seen"] is not None]
+
+
+def stints_of(
+    store: Store, run: Run, pools: Sequence[Pool], *, app: str | None = None, tasks_in_run: int, many: int = MANY
+) -> Stints:
+    """What the run's tries did. `tasks_in_run` (from a rollup) says whether all of them are read.
+
+    A try whose end nobody told lasts until its pool's last sign. By the primary keys of `tries` and `tasks`, the whole
+    run or `RANGES` ranges of it.
+    """
+    complete = tasks_in_run <= many
+    known = {pool.key: pool for pool in pools}
+    found: list[Stint] = []
+    with store.connection() as connection:
+        texts = _Texts(
+            apps=dict(connection.execute(select(apps.c.id, apps.c.name)).tuples().all()),
+            hosts=dict(connection.execute(select(hosts.c.id, hosts.c.name)).tuples().all()),
+        )
+        ranges = [None] if complete else list(_ranges(store, run.id, many))
+        for span in ranges:
+            query = _query(run.id, app)
+            if span is not None:
+                query = query.where(tries.c.task >= span[0], tries.c.task <= span[1])
+            found += (_stint(row, texts, known, run) for row in connection.execute(query))
+    return Stints(stints=found, complete=complete)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Texts:
+    apps: Mapping[int, str]
+    hosts: Mapping[int, str]
+
+
+def _pool(row: dict[str, Any], gone: Mapping[tuple[str, str], int], run: Run) -> Pool:
+    signs = [row[name] for name in ("first_seen", "last_seen", "sampled", "told") if row[name] is not None]
+    until = max(signs)
+    ended = gone.get((row["executor"] or "", row["block"] or ""))
+    if row["active"] == 0:
+        until = row["last_seen"]
+    elif ended is not None:
+        until = min(until, ended)
+    if run.ended is not None:
+        until = min(until, run.ended)
+    return Pool(
+        key=(row["host"], row["pool"] or ""),
+        host=row["host"],
+        executor=row["executor"],
+        workers=row["workers"],
+        since=row["first_seen"],
+        until=max(until, row["first_seen"]),
+        memory_total=row["memory_total"],
+    )
+
+
+def _ended_blocks(store: Store, run_id: int) -> dict[tuple[str, str], int]:
+    """When a block's last status came, if that is an end."""
+    blocks = block_list(store, run_id)
+    return {(b.executor, b.block): b.history[-1].at for b in blocks if b.status.upper() in BLOCK_ENDS}
+
+
+def _query(run_id: int, app: str | None) -> Select[Any]:
+    t = tries.c
+    pool, executor = names.alias(), names.alias()
+    query = (
+        select(
+            tasks.c.app,
+            t.host,
+            pool.c.name.label("pool"),
+            executor.c.name.label("executor"),
+            t.pid,
+            t.thread,
+            t.worker,
+            t.shared,
+            func.coalesce(t.began, t.running).label("began"),
+            func.coalesce(t.ended, *(t[state.value] for state in _ENDS)).label("ended"),
+            t.elapsed,
+            t.cpu_user,
+            t.cpu_system,
+            t.peak_rss,
+            t.peak_exact,
+            tasks.c.resources,
+        )
+        .select_from(
+            tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task))
+            .outerjoin(pool, pool.c.id == t.pool)
+            .outerjoin(executor, executor.c.id == t.executor)
+        )
+        .where(t.run == run_id, or_(t.began.is_not(None), t.running.is_not(None)))
+    )
+    if app is not None:
+        query = query.where(tasks.c.app == select(apps.c.id).where(apps.c.name == app).scalar_subquery())
+    return query
+
+
+def _ranges(store: Store, run_id: int, many: int) -> Iterator[tuple[int, int]]:
+    """Ranges of task keys, evenly over the numbers of the run's origins (at most `RANGES` of them)."""
+    t = tries.c
+    found = [row["idx"] for row in fetch(store, select(origins.c.idx).where(origins.c.run == run_id))]
+    chosen = found[:: len(found) // RANGES + 1]
+    spans = []
+    for origin in chosen:
+        part = (t.run == run_id) & (t.task >= origin << NUMBER_BITS) & (t.task < (origin + 1) << NUMBER_BITS)
+        (span,) = fetch(store, select(func.min(t.task).label("first"), func.max(t.task).label("last")).where(part))
+        if span["first"] is not None:
+            spans.append((span["first"], span["last"] - span["first"] + 1))
+    total = sum(size for _, size in spans)
+    for first, size in spans:
+        pieces = max(1, round(RANGES * size / total))
+        wanted = max(1, many * size // total // pieces)
+        for i in range(pieces):
+            start = first + size * i // pieces
+            yield start, min(start + wanted, first + size * (i + 1) // pieces) - 1
+
+
+def _stint(row: Row[Any], texts: _Texts, pools: Mapping[PoolKey, Pool], run: Run) -> Stint:
+    host = texts.hosts.get(row.host)
+    # The threads of a process register as a pool that is named after it.
+    key = (host, row.pool or f"{host}/{row.pid or 0}/{row.executor or ''}")
+    pool = pools.get(key)
+    ended = row.ended
+    if ended is None:
+        ended = pool.until if pool else (run.ended or run.last_seen or row.began)
+    cores, memory = requested(row.resources)
+    shared = bool(row.shared)
+    if memory is None and pool is not None and pool.memory_total and pool.workers:
+        memory = pool.memory_total // pool.workers
+    # Run time by the try's own clock, so that CPU time and run time come from one.
+    ran = row.elapsed if row.elapsed is not None else ended - row.began
+    return Stint(
+        app=texts.apps.get(row.app),
+        pool=key,
+        worker=(row.pid, row.thread) if row.worker is None else row.worker,
+        began=row.began,
+        ended=row.began + max(0, ran),
+        cpu=None if row.cpu_user is None or row.ended is None else row.cpu_user + (row.cpu_system or 0),
+        cores=cores,
+        peak=row.peak_rss if row.peak_exact and not shared else None,
+        memory=memory,
+    )
+
+
+def requested(resources: str | None) -> tuple[float | None, int | None]:
+    """(cores, bytes of memory) of a resource specification as Parsl's executors understand it: memory in MiB."""
+    if not resources:
+        return None, None
+    try:
+        asked = json.loads(resources)
+    except ValueError:
+        return None, None
+    if not isinstance(asked, dict):
+        return None, None
+    memory = _positive(asked.get("memory"))
+    return _positive(asked.get("cores")), None if memory is None else round(memory * MIB)
+
+
+def _positive(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 < value < 1e12 and math.isfinite(value) else None
