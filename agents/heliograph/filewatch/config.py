@@ -1,6 +1,6 @@
 """What a watch is told: where to look, for what, what to call, and how patiently.
 
-In: values as a person gave them. Out: frozen, checked values; whatever is wrong is a `BadWatch` that names the argument.
+In: values as a person gave them. Out: frozen, checked values; what is wrong is a `BadWatch` that names the argument.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ class WatchConfig:
     watch: its id within the run. root: the absolute path of the folder from which it scans.
     interval: between scans; grows where scans are expensive. settle: how long size and modification time must be still.
     on_change: report a file again when it was rewritten. max_proc: callbacks at a time.
-    timeout: of one callback, None for none. memory: the file that remembers what was seen; None forgets with the engine.
+    timeout: of one callback, None for none. memory: the file that remembers what was seen; None: only this engine does.
+    session: without on_change a file is reported once a session, and again in a later one only when it was rewritten.
     links: symbolic links to files count as files (links to folders are never followed).
-    events: False never uses inotify, None decides by the file system.
+    events: False never uses inotify, None decides by the file system. cwd: where callbacks run, '' is the root.
     origin, number: the task that this watch belongs to, where there is one.
     """
 
@@ -79,8 +80,10 @@ class WatchConfig:
     max_proc: int = 2
     timeout: float | None = 3600.0
     memory: str | None = None
+    session: str = ""
     links: bool = True
     events: bool | None = None
+    cwd: str = ""
     origin: str | None = None
     number: int | None = None
 
