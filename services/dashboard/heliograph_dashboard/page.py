@@ -31,6 +31,8 @@ class View:
     """The parameters of the path, decoded."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Of the URL: every filter, sort and selection of a view stands there."""
+    zone: str = "UTC"
+    """The browser's time zone, by its IANA name: for the time axes of figures (`components.times.local`)."""
 
     def link(self, page: str, /, *, query: Mapping[str, str] | None = None, **params: str) -> str:
         """Where a page is, with the path prefix; the run is this view's unless another is named."""

@@ -8,7 +8,9 @@ How a visit goes: `url` changes → `route` (in the browser: a change that the p
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -17,7 +19,9 @@ from dash.development.base_component import Component
 
 from heliograph_dashboard.components import empty
 from heliograph_dashboard.components.runhead import run_head
+from heliograph_dashboard.components.states import LABELS
 from heliograph_dashboard.data import Data
+from heliograph_dashboard.figures.colours import GROUP, GROUPS, RUN, STATE
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages import PAGES
 from heliograph_dashboard.urls import Place, Urls, query_of
@@ -44,6 +48,7 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         Input("url", "pathname"),
         Input("url", "search"),
     )
+    browser(ClientsideFunction("heliograph", "zone"), Output("zone", "data"), Input("url", "id"))
     browser(
         ClientsideFunction("heliograph", "follow"),
         Output("query-done", "data"),
@@ -88,7 +93,7 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         if place is None:
             return _nowhere(urls)
         try:
-            return _visit(data, urls, place, query_of(route.get("search")))
+            return _visit(data, urls, place, route)
         except StoreError as error:
             log.warning("a page cannot be shown: %s", error)
             sorry = empty.trouble("The database cannot be read now", "The page is shown as soon as it answers.")
@@ -111,14 +116,21 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
     )
 
 
-def _visit(data: Data, urls: Urls, place: Place, query: dict[str, str]) -> Any:
+def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> Any:
     page, params = place.page, place.params
     run = None
     if "run" in params:
         run = data.read(find_run, params["run"])
         if run is None:
             return _nowhere(urls, f"There is no run {params['run'][:80]} in this database")
-    view = View(data=data, urls=urls, run=run, params=params, query=query)
+    view = View(
+        data=data,
+        urls=urls,
+        run=run,
+        params=params,
+        query=query_of(route.get("search")),
+        zone=route.get("zone") or "UTC",
+    )
     head = None if run is None else run_head(data, run)
     looking = {"run": None if run is None else run.run}
     name = page.title or page.name.capitalize()
@@ -184,6 +196,7 @@ def _frame(urls: Urls) -> Component:
         dcc.Store(id="route"),
         dcc.Store(id="query"),
         dcc.Store(id="query-done"),
+        dcc.Store(id="zone"),
         dcc.Store(id="tick"),
         dcc.Store(id="looking", data={"run": None}),
         dcc.Store(id="looking-done"),
@@ -196,9 +209,15 @@ def _frame(urls: Urls) -> Component:
         id="mantine",
         theme=THEME,
         children=html.Div(
-            [*stores, html.A("Skip to the page", href="#page", className="hg-skip"), _header(urls), _main()]
+            [*stores, _words(), html.A("Skip to the page", href="#page", className="hg-skip"), _header(urls), _main()]
         ),
     )
+
+
+def _words() -> Component:
+    """What the browser's scripts must know of names and colours."""
+    words = {"groups": GROUPS, "group": GROUP, "state": STATE, "run": RUN, "labels": LABELS}
+    return html.Div(id="words", hidden=True, **{"data-words": json.dumps({k: dict(v) for k, v in words.items()})})
 
 
 def _header(urls: Urls) -> Component:

@@ -23,6 +23,11 @@ def href(path: str) -> str:
     return prefix.get() + path.lstrip("/")
 
 
+def run_path(run: str, rest: str = "") -> str:
+    """A link to a run's page, for those who have no `View`: `rest` as in 'tasks/7', already quoted."""
+    return href(f"/runs/{quote(run, safe='')}" + (f"/{rest}" if rest else ""))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a path leads."""

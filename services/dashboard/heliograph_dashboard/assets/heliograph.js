@@ -16,21 +16,27 @@
     return window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   }
 
+  function zone() {
+    try { return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"; } catch (e) { return "UTC"; }
+  }
+
   dc.heliograph = {
+    zone: function () { return zone(); },
     /* A change of the URL is a visit, unless the page made it to note its filters. */
     route: function (pathname, search) {
       if (ownSearch !== null && ownSearch.pathname === pathname && ownSearch.search === (search || "")) {
         return dc.no_update;
       }
       ownSearch = null;
-      return { pathname: pathname, search: search || "" };
+      return { pathname: pathname, search: search || "", zone: zone() };
     },
+    /* Put what a page noted into the URL, beside what stands there; empty values go. */
     follow: function (query) {
       if (!query) return dc.no_update;
-      const given = new URLSearchParams();
+      const given = new URLSearchParams(window.location.search);
       Object.keys(query).forEach(function (key) {
         const value = query[key];
-        if (value !== null && value !== undefined && value !== "") given.set(key, String(value));
+        if (value !== null && value !== undefined && value !== "") given.set(key, String(value)); else given.delete(key);
       });
       const text = given.toString();
       const search = text ? "?" + text : "";
