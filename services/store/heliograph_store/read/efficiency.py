@@ -24,6 +24,7 @@ from math import ceil
 from typing import Final, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 Interval = tuple[int, int]
 PoolKey = tuple[str | None, str]
 
@@ -137,7 +138,7 @@ class Occupied:
 
 def occupation(pools: Iterable[Pool], stints: Iterable[Stint]) -> list[Occupied]:
     """Each pool with the busy time of its workers; tries of a pool that nobody registered make one."""
-    by_pool = grouped(stints, lambda stint: stint.pool)
+    by_pool = grouped_by(stints, lambda stint: stint.pool)
     known = {pool.key: pool for pool in pools}
     for key, some in by_pool.items():
         if key not in known:
@@ -147,7 +148,7 @@ def occupation(pools: Iterable[Pool], stints: Iterable[Stint]) -> list[Occupied]
 
 
 def _occupied(pool: Pool, stints: Sequence[Stint]) -> Occupied:
-    by_worker = grouped(stints, lambda stint: stint.worker)
+    by_worker = grouped_by(stints, lambda stint: stint.worker)
     busy = sorted(i for some in by_worker.values() for i in merged((s.began, s.ended) for s in some))
     return Occupied(pool=pool, workers=max(pool.workers or 0, most_at_once(busy)), busy=busy, tries=len(stints))
 
@@ -235,8 +236,9 @@ def spread(weighted: Iterable[tuple[int, int, int]], first: int, width: int, buc
     return part
 
 
-def grouped(stints: Iterable[Stint], key: Callable[[Stint], K]) -> Mapping[K, list[Stint]]:
-    groups: dict[K, list[Stint]] = {}
-    for stint in stints:
-        groups.setdefault(key(stint), []).append(stint)
+def grouped_by(items: Iterable[T], key: Callable[[T], K]) -> Mapping[K, list[T]]:
+    """The items by their key, in their order."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return groups

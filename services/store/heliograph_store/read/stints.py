@@ -17,6 +17,7 @@ from sqlalchemy import Row, Select, func, or_, select
 from heliograph.messages import FINAL, State
 from heliograph_store.read.efficiency import Pool, PoolKey, Stint
 from heliograph_store.read.nodes import block_list
+from heliograph_store.read.presence import BLOCK_ENDS
 from heliograph_store.read.query import fetch
 from heliograph_store.read.runs import Run
 from heliograph_store.schema import NUMBER_BITS, agents, apps, hosts, names, node_samples, nodes, origins, tasks, tries
@@ -27,8 +28,6 @@ MANY: Final = 10_000
 RANGES: Final = 100
 """Stretches of consecutive tasks that are read of a larger run."""
 MIB: Final = 1 << 20
-BLOCK_ENDS: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "MISSING", "SCALED_IN"})
-"""Statuses of a block (in Parsl's words) after which its workers are gone."""
 _ENDS: Final = (State.RUNNING_ENDED, *sorted((*FINAL, State.FAIL_RETRYABLE), key=lambda state: state.rank))
 
 
