@@ -55,6 +55,23 @@ class BusSetting:
     tls_fingerprint: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Smtp:
+    """The mail server. `tls` is 'none', 'starttls' or 'ssl'; `sender` '' takes this user at this host."""
+
+    host: str = "localhost"
+    port: int = 25
+    tls: str = "none"
+    user: str = ""
+    password: str = field(default="", repr=False)
+    sender: str = ""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"mail server {self.host}:{self.port}"
+
+
 def site(environ: Mapping[str, str] = os.environ) -> Site:
     """The site's file (`HELIOGRAPH_SITE_FILE`, else /etc/heliograph/agent.json), or the defaults."""
     path = environ.get("HELIOGRAPH_SITE_FILE") or SITE_FILE
@@ -146,3 +163,31 @@ def join_token(environ: Mapping[str, str] = os.environ) -> str | None:
 def parsl_official_route(environ: Mapping[str, str] = os.environ) -> bool:
     """`HELIOGRAPH_PARSL_ROUTE=official` takes Parsl's own wrapper around tasks instead of ours."""
     return environ.get("HELIOGRAPH_PARSL_ROUTE", "").strip().lower() == "official"
+
+
+_SMTP_PORTS = {"none": 25, "starttls": 587, "ssl": 465}
+
+
+def smtp(environ: Mapping[str, str] = os.environ) -> Smtp:
+    """`HELIOGRAPH_SMTP_HOST`, `…_PORT`, `…_TLS` (none, starttls, ssl), `…_USER`, `…_PASSWORD` (or `…_PASSWORD_FILE`),
+    `…_SENDER`. Each may also be the name of a file: `…_FILE`. Without any of them: localhost, port 25."""
+    found = {name: secret(f"HELIOGRAPH_SMTP_{name}", environ) or "" for name in ("HOST", "PORT", "TLS", "USER")}
+    tls = found["TLS"].strip().lower() or "none"
+    if tls not in _SMTP_PORTS:
+        # Not 'none': whoever wrote something here wanted it to be secure.
+        log.warning("HELIOGRAPH_SMTP_TLS=%r is none of none, starttls, ssl; starttls is used", found["TLS"][:50])
+        tls = "starttls"
+    port = _SMTP_PORTS[tls]
+    if found["PORT"]:
+        if found["PORT"].isdecimal() and 0 < int(found["PORT"][:9]) < 65536:
+            port = int(found["PORT"])
+        else:
+            log.warning("HELIOGRAPH_SMTP_PORT=%r is not a port; %d is used", found["PORT"][:50], port)
+    return Smtp(
+        host=found["HOST"].strip() or "localhost",
+        port=port,
+        tls=tls,
+        user=found["USER"],
+        password=secret("HELIOGRAPH_SMTP_PASSWORD", environ) or "",
+        sender=(secret("HELIOGRAPH_SMTP_SENDER", environ) or "").strip(),
+    )
