@@ -18,7 +18,7 @@ Subparsers = Any  # argparse has no public name for it
 
 def register(subparsers: Subparsers) -> None:
     """Add every command of the server. Each sets `handler`: parsed arguments → exit status."""
-    for add in (_up, _writer, _hub, _migrate, _embedded, _runs, _import, _dead, _doctor):
+    for add in (_up, _writer, _hub, _migrate, _embedded, _runs, _import, _dead, _doctor, _init_secrets):
         add(subparsers)
 
 
@@ -159,3 +159,16 @@ def _doctor(subparsers: Subparsers) -> None:
     _database(parser)
     _bus(parser)
     options(parser)
+
+
+def _init_secrets(subparsers: Subparsers) -> None:
+    summary = "make a deployment's passwords and tokens, each in a file for its reader; what is there stays"
+    parser = _command(subparsers, "init-secrets", summary, "init_secrets", "init_secrets")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where each reader gets a folder of its own")
+    parser.add_argument("--broker", default="rabbitmq", metavar="HOST", help="RabbitMQ as the servers reach it")
+    parser.add_argument("--public-broker", metavar="HOST:PORT", help="RabbitMQ as agents reach it (none: by the hub)")
+    parser.add_argument("--postgres", metavar="HOST", help="use this PostgreSQL instead of SQLite")
+    parser.add_argument("--owner", action="append", default=[], metavar="READER=UID", help="who reads (as root only)")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="READER=FOLDER", help="give a data folder to a reader (as root)"
+    )

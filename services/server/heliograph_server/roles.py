@@ -13,6 +13,7 @@ from heliograph_server.given import make_folder, needed, placement_of, settings_
 
 if TYPE_CHECKING:
     from heliograph_server.placement import Placement, ServerPlacement
+    from heliograph_server.settings import Settings
 
 
 def migrate(args: argparse.Namespace) -> int:
@@ -20,6 +21,7 @@ def migrate(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     database = needed(settings, "database")
+    refuse_unusable(settings)
     placement = placement_of(settings)
     if placement is not None and placement.apart:
         print(f"{placement.published} is on a network file system; its writer keeps the schema up to date")
@@ -27,6 +29,19 @@ def migrate(args: argparse.Namespace) -> int:
     make_folder(database)
     print(f"schema {storage.migrate(database)}")
     return 0
+
+
+def refuse_unusable(settings: Settings) -> None:
+    """Say now what would keep the roles from starting: in a deployment this runs before them, once, and they would be
+    started again and again. Raises BadUrl, BadConfig, SetupError."""
+    from heliograph.bus import open_publisher
+    from heliograph_server.fronting import config_of
+
+    if settings.bus:
+        config_of(settings)
+    for url in (settings.bus, settings.public_bus):
+        if url and not url.startswith("spool:"):
+            open_publisher(url, name="check").close()  # reads the URL, and connects only when it publishes
 
 
 def embedded(args: argparse.Namespace) -> int:

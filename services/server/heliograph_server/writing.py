@@ -67,6 +67,8 @@ def run(settings: Settings) -> int:
     try:
         with _alone(database, stop) as alone:
             if alone:
+                if database.startswith(SCHEME):
+                    metrics.watch_disk(sqlite_path(database).parent)
                 _write(settings, config, metrics, stop)
     finally:
         health.stop()

@@ -5,6 +5,11 @@ In: what the loop did. Out: a Prometheus registry that the health server and the
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 WRITE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,6 +43,22 @@ class WriterMetrics:
         self.thinned = Counter("heliograph_writer_thinned", "Samples that the retention policy removed", registry=r)
         self.log_bytes = Gauge("heliograph_writer_sqlite_log_bytes", "Size of SQLite's write-ahead log", registry=r)
         self.retries = Counter("heliograph_writer_retries", "Writes tried again", ["cause"], registry=r)
+
+    def watch_disk(self, folder: Path) -> None:
+        """Tell how full the disk of a database file is, whenever somebody scrapes."""
+
+        def tell(name: str, text: str, blocks: Callable[[os.statvfs_result], int]) -> None:
+            def read() -> float:
+                try:
+                    disk = os.statvfs(folder)
+                except OSError:  # the folder went away: the store's own errors say so
+                    return math.nan
+                return float(blocks(disk) * disk.f_frsize)
+
+            Gauge(f"heliograph_writer_disk_{name}_bytes", text, registry=self.registry).set_function(read)
+
+        tell("free", "Space that is left beside the database file", lambda disk: disk.f_bavail)
+        tell("size", "Size of the file system of the database file", lambda disk: disk.f_blocks)
 
     @property
     def ready(self) -> bool:
