@@ -42,8 +42,7 @@ from heliograph.messages import (
     encode,
 )
 from heliograph_store import schema
-from heliograph_store.names import OF_COLUMN
-from heliograph_store.schema import MINUTE, STATES
+from heliograph_store.names import DICTIONARIES, OF_COLUMN
 from heliograph_store.store import Store
 
 START = 1_790_000_000_000_000
@@ -209,13 +208,13 @@ def content(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     with store.connection() as connection:
         texts = {
             table.name: dict(connection.execute(select(table.c.id, table.c.name)).tuples().all())
-            for table in (schema.apps, schema.hosts, schema.names)
+            for table in DICTIONARIES
         }
         runs = dict(connection.execute(select(schema.runs.c.id, schema.runs.c.run)).tuples().all())
         origins = {(r, i): n for r, i, n in connection.execute(select(schema.origins)).tuples()}
         found: dict[str, list[tuple[Any, ...]]] = {}
         for table in schema.metadata.sorted_tables:
-            if table.name in {"apps", "hosts", "names", "origins", "meta"}:
+            if table.name in {"origins", "meta"} | {dictionary.name for dictionary in DICTIONARIES}:
                 continue
             rows = []
             for row in connection.execute(select(table)).mappings():
@@ -235,28 +234,3 @@ def content(store: Store) -> dict[str, list[tuple[Any, ...]]]:
                 rows.append(tuple(values.values()))
             found[table.name] = sorted(rows, key=repr)
     return found
-
-
-def expected_rollups(store: Store) -> tuple[dict[tuple[int, int, int], int], dict[tuple[int, int, int, int], int]]:
-    """Both rollups counted afresh from `tasks` and `tries`, without the code under test."""
-    states: dict[tuple[int, int, int], int] = {}
-    buckets: dict[tuple[int, int, int, int], int] = {}
-    with store.connection() as connection:
-        apps = {}
-        for row in connection.execute(select(schema.tasks)).mappings():
-            apps[(row["run"], row["task"])] = row["app"]
-            key = (row["run"], row["app"], row["progress"] % 16)
-            states[key] = states.get(key, 0) + 1
-        for row in connection.execute(select(schema.tries)).mappings():
-            for rank, state in enumerate(STATES):
-                if row[state] is not None:
-                    bucket = (row["run"], apps[(row["run"], row["task"])], rank, row[state] // MINUTE)
-                    buckets[bucket] = buckets.get(bucket, 0) + 1
-    return states, buckets
-
-
-def stored_rollups(store: Store) -> tuple[dict[tuple[int, int, int], int], dict[tuple[int, int, int, int], int]]:
-    with store.connection() as connection:
-        states = {(r, a, s): n for r, a, s, n in connection.execute(select(schema.run_states)).tuples()}
-        buckets = {(r, a, s, m): n for r, a, s, m, n in connection.execute(select(schema.run_buckets)).tuples()}
-    return states, buckets

@@ -18,7 +18,8 @@ from heliograph_store.migrate import migrate
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
 from tests.fixtures.postgres import PostgresServer
-from tests.store.stream import batches, content, expected_rollups, numbered, recorded_run, stored_rollups
+from tests.store.fresh import expected_rollups, stored_rollups
+from tests.store.stream import batches, content, numbered, recorded_run
 
 
 @pytest.fixture

@@ -21,15 +21,14 @@ from heliograph_store import schema
 from heliograph_store.migrate import migrate
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
+from tests.store.fresh import expected_rollups, stored_rollups
 from tests.store.stream import (
     START,
     Numbered,
     batches,
     content,
-    expected_rollups,
     numbered,
     recorded_run,
-    stored_rollups,
 )
 
 

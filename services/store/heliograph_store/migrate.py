@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
@@ -20,8 +22,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
 from heliograph_store.errors import NeedsMigration, NewerDatabase, NotHeliograph, StoreUnavailable
+from heliograph_store.rebuild import rebuild
 from heliograph_store.schema import meta, metadata
+from heliograph_store.session import session_on
 from heliograph_store.store import Store, connect
+from heliograph_store.views import VIEWS, create_views
 
 APPLICATION: Final = "heliograph"
 _ADVISORY: Final = 0x48454C494F  # 'HELIO': the same for every version, or two of them would not exclude each other
@@ -40,6 +45,7 @@ def migrate(url: str) -> str:
             revision = _revision(connection)
             if revision != head():
                 _upgrade(connection)
+                _complete(connection, anew=revision is not None)
             return head()
     finally:
         store.close()
@@ -126,6 +132,18 @@ def _upgrade(connection: Connection) -> None:
     with EnvironmentContext(_config(), scripts, fn=steps, destination_rev="head") as environment:
         environment.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
         environment.run_migrations()
+
+
+def _complete(connection: Connection, *, anew: bool) -> None:
+    """What needs no revisions, because it follows from the tables: views, and, in a database that was there before,
+    derived columns and rollups."""
+    if not set(VIEWS) & set(inspect(connection).get_view_names()):
+        for statement in create_views(connection.dialect.name):
+            connection.execute(text(statement))
+    if anew:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, (sqlite3.Connection, psycopg.Connection))  # noqa: S101 — the two drivers of `connect`
+        rebuild(session_on(raw))
 
 
 @contextmanager

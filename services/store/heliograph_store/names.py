@@ -1,4 +1,4 @@
-"""Ids for repeated texts (apps, hosts, and `names` for the rest), and back.
+"""Ids for repeated texts (apps, hosts, kinds of failures, and `names` for the rest), and back.
 
 In: texts that a batch uses. Out: their ids in the database, remembered for the life of the process: a name's id never
 changes and is never used again. What a transaction added is remembered only once it is committed.
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Table
 
-from heliograph_store.schema import apps, hosts, names
+from heliograph_store.schema import apps, failure_kinds, hosts, names
 from heliograph_store.session import Session
 
-DICTIONARIES: tuple[Table, ...] = (apps, hosts, names)
+DICTIONARIES: tuple[Table, ...] = (apps, failure_kinds, hosts, names)
 OF_COLUMN: Mapping[str, Table] = {
     "app": apps,
     "host": hosts,
-    **dict.fromkeys(("executor", "worker", "pool", "block", "status", "exc_type", "watch"), names),
+    "failure": failure_kinds,
+    **dict.fromkeys(("executor", "runs_on", "worker", "pool", "block", "status", "exc_type", "watch"), names),
 }
 """Which dictionary holds the texts of a column. `runs.host` is a text itself."""
 

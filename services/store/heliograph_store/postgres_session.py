@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Table
 
-from heliograph_store.sql import Values, add_sql, delete_empty, update_run_sql
+from heliograph_store.sql import Values, add_sql, changes_of, delete_empty, update_run_sql
 
 FEW: Final = 12
 """Up to so many rows, single statements cost less than a staging table."""
@@ -89,11 +89,21 @@ class PostgresSession:
             (list(texts),),
         )
 
+    def clear(self, table: Table) -> None:
+        self._cursor.execute(f"DELETE FROM {table.name}")  # noqa: S608
+
+    def all_rows(self, table: Table) -> list[Values]:
+        return self._cursor.execute(f"SELECT * FROM {table.name}").fetchall()  # noqa: S608
+
+    def task_keys(self, run: int, after: int, limit: int) -> list[int]:
+        sql = "SELECT task FROM tasks WHERE run = %s AND task > %s ORDER BY task LIMIT %s"
+        return [row[0] for row in self._cursor.execute(sql, (run, after, limit)).fetchall()]
+
     def update_run(self, values: Values) -> None:
         self._cursor.execute(update_run_sql("%s"), (*values[1:], values[0]))
 
-    def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
-        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+    def add(self, table: Table, deltas: Mapping[Values, Sequence[int]]) -> None:
+        changed = changes_of(deltas)
         if changed:
             source = f"SELECT * FROM unnest({', '.join(['%s::bigint[]'] * len(table.columns))})"  # noqa: S608
             columns = [list(column) for column in zip(*changed, strict=True)]

@@ -14,11 +14,12 @@ from sqlalchemy import Table
 
 from heliograph.messages import Aside, Record, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from heliograph_store import schema
+from heliograph_store.derive import derive_task, derive_try, latest_try, went_wrong
 from heliograph_store.fold import RunFold
 from heliograph_store.merge import RULES, Row, merge
-from heliograph_store.names import OF_COLUMN, Translation
+from heliograph_store.names import DICTIONARIES, OF_COLUMN, Translation
 from heliograph_store.rollup import Deltas
-from heliograph_store.schema import NO_APP, NUMBER_BITS, NUMBER_MASK
+from heliograph_store.schema import NUMBER_BITS, NUMBER_MASK
 from heliograph_store.session import Session
 from heliograph_store.sql import Values
 from heliograph_store.tasks import TaskRow, TryRow, task_values, try_values
@@ -27,8 +28,8 @@ KEPT_BYTES: Final = 4096
 """How much of a record that was put aside is kept."""
 MAX_REASON: Final = 500
 _OF_TRIES: Final = (TaskDescribed, TaskState, TaskRunning, TaskEnded)
-_TIMES: Final = slice(4, 4 + len(schema.STATES))
-"""Where the time columns stand in a row of `tries`."""
+_ZERO: Final = frozenset({"app", "runs_on"})
+"""Columns of `tasks` in which 0 stands for 'not known'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,16 @@ def stored_runs(session: Session, runs: Sequence[str]) -> dict[str, StoredRun]:
 
 def folded_names(folds: Iterable[RunFold]) -> list[tuple[Table, set[str]]]:
     """All texts of these folds that are stored as ids, with their dictionaries, in the order of locking."""
-    texts: dict[str, set[str | None]] = {table.name: set() for table in (schema.apps, schema.hosts, schema.names)}
-    apps, hosts, names = texts["apps"], texts["hosts"], texts["names"]
+    texts: dict[str, set[str | None]] = {table.name: set() for table in DICTIONARIES}
+    apps, kinds, hosts, names = (texts[table.name] for table in DICTIONARIES)
     for fold in folds:
         for task in fold.tasks.values():
             apps.add(task.app)
             names.add(task.executor)
+            names.add(task.runs_on)
         for row in fold.tries.values():
             hosts.add(row.host)
+            kinds.add(row.failure)
             names.update((row.executor, row.worker, row.pool, row.block))
         for table, samples in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
             for at, dictionary in _name_places(table):
@@ -71,15 +74,12 @@ def folded_names(folds: Iterable[RunFold]) -> list[tuple[Table, set[str]]]:
                 for values in _as_values(schema.metadata.tables[name], 0, rows):
                     for at, dictionary in _name_places(schema.metadata.tables[name]):
                         texts[dictionary].add(values[at])
-    return [
-        (table, {text for text in texts[table.name] if text is not None})
-        for table in (schema.apps, schema.hosts, schema.names)
-    ]
+    return [(table, {text for text in texts[table.name] if text is not None}) for table in DICTIONARIES]
 
 
 @dataclass
 class RunRows:
-    """One run in one transaction: `prepare`, let the records be folded, provide the names, `write`."""
+    """One run in one transaction: `prepare`, let the records be folded, `derive`, provide the names, `write`."""
 
     session: Session
     names: Translation
@@ -105,6 +105,10 @@ class RunRows:
             for record in records
             if isinstance(record, _OF_TRIES) and 0 <= record.number <= NUMBER_MASK
         }
+        return self.load(touched, origins)
+
+    def load(self, touched: Collection[int], origins: Mapping[str, int]) -> RunFold:
+        """A fold that holds the stored rows of these tasks."""
         run, name = self.run.id, self.run.row["run"]
         self._tasks = {values[1]: values for values in self.session.select_tasks(schema.tasks, run, touched)}
         stored = self.session.select_tasks(schema.tries, run, self._tasks.keys())
@@ -115,6 +119,24 @@ class RunRows:
         for at, values in zip(self._tries, self._texts(schema.tries, list(self._tries.values())), strict=True):
             fold.tries[at] = TryRow(*values[1:])
         return fold
+
+    def derive(self, fold: RunFold) -> None:
+        """Set the derived columns of all rows in the fold."""
+        failures = self._failures(fold)
+        for key, row in fold.tries.items():
+            derive_try(row, failures.get(key))
+        for number, task in fold.tasks.items():
+            derive_task(task, fold.tries.get((number, latest_try(task))))
+
+    def _failures(self, fold: RunFold) -> dict[tuple[Any, ...], Row]:
+        """What is known of every try in the fold that went wrong: stored and new, merged."""
+        table, told = schema.failures, fold.rows.get("failures", {})
+        keys = [key for key, row in fold.tries.items() if went_wrong(row) or row.failure is not None or key in told]
+        found = self.session.select(table, self.run.id, ("task", "try_"), keys)
+        known = {values[1:3]: dict(zip(table.c.keys(), values, strict=True)) for values in self._texts(table, found)}
+        for key, row in told.items():
+            known[key] = merge(row, known[key], RULES["failures"]) if key in known else row
+        return known
 
     def write(self, fold: RunFold, asides: Sequence[Aside]) -> int:
         """Write what the fold changed; returns how many samples were new."""
@@ -132,9 +154,24 @@ class RunRows:
                 self._write_rows(schema.metadata.tables[name], rows)
         self._write_run(fold)
         session.insert_missing(schema.aside, [_aside_row(run, aside) for aside in asides])
-        session.add(schema.run_states, deltas.states)
-        session.add(schema.run_buckets, deltas.buckets)
+        for table, counts in deltas.of_tables():
+            session.add(table, counts)
         return new
+
+    def write_derived(self, fold: RunFold) -> None:
+        """Write the derived columns of what `load` loaded, and add it all to rollups that know nothing of it yet."""
+        run, session, deltas = self.run.id, self.session, Deltas(self.run.id)
+        tasks = self._ids(schema.tasks, ((run, *task_values(row)) for row in fold.tasks.values()))
+        tries = self._ids(schema.tries, ((run, *try_values(row)) for row in fold.tries.values()))
+        apps = {row[1]: row[2] for row in tasks}
+        for row in tasks:
+            deltas.task(None, row)
+        for row in tries:
+            deltas.tries(apps[row[1]], None, apps[row[1]], row)
+        session.replace(schema.tasks, [row for row in tasks if self._tasks[row[1]] != row])
+        session.replace(schema.tries, [row for row in tries if self._tries[row[1], row[2]] != row])
+        for table, counts in deltas.of_tables():
+            session.add(table, counts)
 
     def _write_tasks(self, fold: RunFold, deltas: Deltas) -> dict[int, tuple[int, int]]:
         """Returns the app of every task before and now."""
@@ -145,13 +182,13 @@ class RunRows:
             before = self._tasks.get(now[1])
             if before is None:
                 new.append(now)
-                deltas.task(None, (now[2], now[3]))
+                deltas.task(None, now)
                 apps[now[1]] = (now[2], now[2])
                 continue
             apps[now[1]] = (before[2], now[2])
             if before != now:
                 changed.append(now)
-                deltas.task((before[2], before[3]), (now[2], now[3]))
+                deltas.task(before, now)
         self.session.insert(schema.tasks, new)
         self.session.replace(schema.tasks, changed)
         return apps
@@ -165,11 +202,11 @@ class RunRows:
             before = self._tries.get((now[1], now[2]))
             if before is None:
                 new.append(now)
-                deltas.tries(app, None, app, now[_TIMES])
+                deltas.tries(app, None, app, now)
                 continue
             if before != now:
                 changed.append(now)
-            deltas.tries(app_before, before[_TIMES], app, now[_TIMES])
+            deltas.tries(app_before, before, app, now)
         self.session.insert(schema.tries, new)
         self.session.replace(schema.tries, changed)
 
@@ -201,26 +238,24 @@ class RunRows:
     def _ids(self, table: Table, rows: Iterable[Values]) -> list[Values]:
         """The rows with ids in the place of texts."""
         places = [(at, self.names.ids(schema.metadata.tables[name])) for at, name in _name_places(table)]
-        app = table is schema.tasks
+        zeros = [at for at, column in enumerate(table.c.keys()) if column in _ZERO] if table is schema.tasks else []
         translated = []
         for row in rows:
             values = list(row)
             for at, ids in places:
                 if values[at] is not None:
                     values[at] = ids[values[at]]
-            if app and values[2] is None:
-                values[2] = NO_APP
+            for at in zeros:
+                values[at] = values[at] or 0
             translated.append(tuple(values))
         return translated
 
     def _texts(self, table: Table, rows: Sequence[Values]) -> Iterator[Values]:
         """The rows with texts in the place of ids."""
-        app = table is schema.tasks
         places = []
         for at, name in _name_places(table):
             dictionary = schema.metadata.tables[name]
-            used = {row[at] for row in rows} - {None}
-            places.append((at, self.names.texts(dictionary, used - {NO_APP} if app else used)))
+            places.append((at, self.names.texts(dictionary, {row[at] for row in rows} - {None, 0})))
         for row in rows:
             values = list(row)
             for at, texts in places:

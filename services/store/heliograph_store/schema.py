@@ -10,6 +10,9 @@ How to read it:
 * `tasks.progress` is `try * 16 + rank of the state` (`progress_of`), merged by maximum: the state of the highest try.
   A task that is described and has no state yet has progress -1, whose state is `UNKNOWN_STATE` (-1 & 15 = 15).
 * `tries` has one column a state, the first time it was seen; there are no status rows.
+* Derived columns (`tasks.state` to `tasks.took`, `tries.failure` to `tries.octave`) and rollups follow from the other
+  columns (`derive.py`, `rollup.py`): they exist to be searched, change with them in one transaction, and can be made
+  anew (`rebuild.py`). The columns stand last, where a migration can add them.
 * Primary keys begin with the run. On SQLite the tables are clustered on them (WITHOUT ROWID), without a second copy.
 """
 
@@ -43,6 +46,12 @@ DEPENDENCY: Final = -1
 MINUTE: Final = 60_000_000
 RAW, PER_MINUTE, SUMMARY = 0, 1, 2
 """`samples.level`: as measured, thinned to one a minute, thinned to one a try."""
+OPEN: Final = 64
+"""`tries.octave` of a try that began and has not ended."""
+NOBODY: Final = 0
+"""In derived columns and rollups: no executor, no host (no row of the dictionaries has this id)."""
+WIDTHS: Final = (1, 60)
+"""Minutes in a row of `app_busy` and `host_busy`."""
 
 STATES: Final[tuple[str, ...]] = tuple(s.value for s in State)
 """States in the order of their ranks: also the names of the time columns of `tries`."""
@@ -116,6 +125,8 @@ apps = _dictionary("apps")
 hosts = _dictionary("hosts")
 names = _dictionary("names")
 """Executors, workers, pools, blocks, block and process statuses, exception types, watches."""
+failure_kinds = _dictionary("failure_kinds")
+"""What went wrong, without what differs from one time to the next: a JSON list of exception type, place, message."""
 
 runs = Table(
     "runs",
@@ -176,6 +187,10 @@ tasks = _table(
     _text("stdout"),
     _text("stderr"),
     _text("resources"),  # the resource specification as JSON
+    Column("state", SmallInteger, nullable=False, server_default=str(UNKNOWN_STATE)),  # rank in `progress`
+    Column("runs_on", Integer, nullable=False, server_default=str(NOBODY)),  # executor of the latest try, or `executor`
+    _int("began"),  # of the latest try
+    _int("took"),  # run time of the latest try
 )
 
 edges = _table("edges", _key("run"), _key("task"), _key("join_try"), _key("depends_on"))
@@ -208,6 +223,10 @@ tries = _table(
     _int("cpu_system"),
     _int("peak_rss"),
     _flag("peak_exact"),
+    Column("failure", Integer),  # id in `failure_kinds`, NULL for a try of which nothing went wrong
+    _int("wrong"),  # when that was
+    _int("since"),  # when it began, by whatever says so
+    _flag("octave"),  # bit length of the microseconds from begin to end, OPEN until it ended, NULL until it began
 )
 
 failures = _table(
@@ -404,7 +423,50 @@ run_states = _table("run_states", _key("run"), _key("app"), _key("state"), _coun
 run_buckets = _table("run_buckets", _key("run"), _key("app"), _key("state"), _key("minute"), _count("entered"))
 """How many tries entered a state in a minute (time // MINUTE): GROUP BY over the time columns of `tries`."""
 
-Index("ix_failures_type", failures.c.run, failures.c.exc_type)
+run_kinds = _table("run_kinds", _key("run"), _key("app"), _key("executor"), _key("state"), _count("tasks"))
+"""`run_states` by executor, too: GROUP BY over `tasks` (app, runs_on, state), the stretches of `ix_tasks_kind`."""
 
+run_apps = _table("run_apps", _key("run"), _key("app"), _count("tries"), _count("retries"), _count("joins"))
+"""Tries, tries after a task's first, and tasks that join others: GROUP BY over `tasks` and `tries`."""
+
+run_measures = _table(
+    "run_measures", _key("run"), _key("app"), _key("measure"), _key("bucket"), _count("tries"), _count("total")
+)
+"""Histograms of what tries took and used (`measures.py`): how many fall between two bounds, and their sum."""
+
+run_failures = _table("run_failures", _key("run"), _key("failure"), _key("app"), _key("host"), _count("tries"))
+"""Tries that went wrong: GROUP BY over `tries`."""
+
+
+def _busy(name: str, column: str) -> Table:
+    return _table(
+        name,
+        _key("run"),
+        _key("width"),
+        _key("at"),
+        _key(column),
+        *(_count(counter) for counter in ("begins", "ends", "begin_offsets", "end_offsets")),
+    )
+
+
+app_busy, host_busy = _busy("app_busy", "app"), _busy("host_busy", "host")
+"""How many tries began and ended in a span of `width` minutes, and the sums of the microseconds from the span's
+beginning (`at` times `width` minutes) to each: from these, busy time between any two minutes is exact."""
+
+Index("ix_failures_type", failures.c.run, failures.c.exc_type)
+Index("ix_edges_reverse", edges.c.run, edges.c.depends_on)
+_t, _y = tasks.c, tries.c
+Index("ix_tasks_kind", _t.run, _t.app, _t.runs_on, _t.state, _t.task)
+for _name, _column in (("began", _t.began), ("took", _t.took)):
+    _known = _column.is_not(None)
+    Index(f"ix_tasks_{_name}", _t.run, _t.app, _column, _t.task, sqlite_where=_known, postgresql_where=_known)
+_known = _y.host.is_not(None)
+Index("ix_tries_host", _y.run, _y.host, _y.task, _y.try_, sqlite_where=_known, postgresql_where=_known)
+_known = _y.octave.is_not(None)
+Index("ix_tries_octave", _y.run, _y.octave, _y.since, sqlite_where=_known, postgresql_where=_known)
+_known = _y.failure.is_not(None)
+Index("ix_tries_failure", _y.run, _y.failure, _y.wrong, sqlite_where=_known, postgresql_where=_known)
+
+ROLLUPS: Final = (run_states, run_buckets, run_kinds, run_apps, run_measures, run_failures, app_busy, host_busy)
 OF_A_RUN: Final[Sequence[Table]] = tuple(t for t in metadata.sorted_tables if "run" in t.c and t is not runs)
 """Tables whose rows belong to a run, for its deletion."""

@@ -56,8 +56,17 @@ class Session(Protocol):
     def update_run(self, values: Values) -> None:
         """Replace a row of `runs`, its id first."""
 
-    def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
-        """Add to the counter that is the last column of the table; rows that come to zero vanish."""
+    def add(self, table: Table, deltas: Mapping[Values, Sequence[int]]) -> None:
+        """Add to the counters of a rollup (its columns beyond the key); rows that come to zero vanish."""
+
+    def clear(self, table: Table) -> None:
+        """Delete all rows."""
+
+    def all_rows(self, table: Table) -> list[Values]:
+        """All columns of all rows."""
+
+    def task_keys(self, run: int, after: int, limit: int) -> list[int]:
+        """The next keys of a run's tasks."""
 
 
 @contextmanager
@@ -68,7 +77,7 @@ def write_session(store: Store) -> Iterator[Session]:
         if isinstance(raw, sqlite3.Connection):
             raw.execute("BEGIN IMMEDIATE")
             try:
-                yield SqliteSession(raw)
+                yield session_on(raw)
                 raw.execute("COMMIT")
             except BaseException:
                 if raw.in_transaction:
@@ -77,7 +86,12 @@ def write_session(store: Store) -> Iterator[Session]:
         else:
             assert isinstance(raw, psycopg.Connection)  # noqa: S101 — the two drivers of `connect`
             with raw.transaction():
-                yield PostgresSession(raw)
+                yield session_on(raw)
+
+
+def session_on(connection: sqlite3.Connection | psycopg.Connection[Any]) -> Session:
+    """A session in a transaction that somebody else began and will end."""
+    return SqliteSession(connection) if isinstance(connection, sqlite3.Connection) else PostgresSession(connection)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ In: tables. Out: statement texts with the driver's own parameter marks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,20 +26,31 @@ class BadValue(Exception):
 
 @cache
 def add_sql(table: Table, source: str) -> str:
-    *keys, counter = (column.name for column in table.columns)
-    return (
-        f"INSERT INTO {table.name} {source} "
-        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {counter} = {table.name}.{counter} + excluded.{counter}"
-    )
+    keys, counters = keys_and_counters(table)
+    changes = ", ".join(f"{counter} = {table.name}.{counter} + excluded.{counter}" for counter in counters)
+    return f"INSERT INTO {table.name} {source} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
+
+
+@cache
+def keys_and_counters(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of a rollup: the columns of its primary key, then the rest, all of them counters."""
+    keys = tuple(column.name for column in table.primary_key.columns)
+    return keys, tuple(column.name for column in table.columns)[len(keys) :]
+
+
+def changes_of(deltas: Mapping[Values, Sequence[int]]) -> list[Values]:
+    """Rows to add to a rollup, in the order in which they are locked, without those that change nothing."""
+    return sorted((*key, *counts) for key, counts in deltas.items() if any(counts))
 
 
 def delete_empty(cursor: Any, table: Table, mark: str, changed: Iterable[Values]) -> None:
-    """Counters that came to zero go: a fresh count would not have them either."""
-    fallen = [row[:-1] for row in changed if row[-1] < 0]
+    """Rows whose counters all came to zero go: a fresh count would not have them either."""
+    keys, counters = keys_and_counters(table)
+    size = len(keys)
+    fallen = [row[:size] for row in changed if min(row[size:]) < 0]
     if fallen:
-        *keys, counter = (column.name for column in table.columns)
-        where = " AND ".join(f"{key} = {mark}" for key in keys)
-        cursor.executemany(f"DELETE FROM {table.name} WHERE {where} AND {counter} = 0", fallen)  # noqa: S608
+        where = " AND ".join([*(f"{key} = {mark}" for key in keys), *(f"{counter} = 0" for counter in counters)])
+        cursor.executemany(f"DELETE FROM {table.name} WHERE {where}", fallen)  # noqa: S608
 
 
 @cache

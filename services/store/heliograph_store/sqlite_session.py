@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from heliograph_store.sql import BadValue, Values, add_sql, delete_empty, update_run_sql
+from heliograph_store.sql import BadValue, Values, add_sql, changes_of, delete_empty, update_run_sql
 
 
 class SqliteSession:
@@ -65,11 +65,21 @@ class SqliteSession:
             [(text,) for text in texts],
         )
 
+    def clear(self, table: Table) -> None:
+        self._cursor.execute(f"DELETE FROM {table.name}")  # noqa: S608
+
+    def all_rows(self, table: Table) -> list[Values]:
+        return self._cursor.execute(f"SELECT * FROM {table.name}").fetchall()  # noqa: S608
+
+    def task_keys(self, run: int, after: int, limit: int) -> list[int]:
+        sql = "SELECT task FROM tasks WHERE run = ? AND task > ? ORDER BY task LIMIT ?"
+        return [row[0] for row in self._cursor.execute(sql, (run, after, limit)).fetchall()]
+
     def update_run(self, values: Values) -> None:
         self._cursor.execute(update_run_sql("?"), (*values[1:], values[0]))
 
-    def add(self, table: Table, deltas: Mapping[Values, int]) -> None:
-        changed = sorted((*key, delta) for key, delta in deltas.items() if delta)
+    def add(self, table: Table, deltas: Mapping[Values, Sequence[int]]) -> None:
+        changed = changes_of(deltas)
         source = f"VALUES ({','.join('?' * len(table.columns))})"
         self._cursor.executemany(add_sql(table, source), changed)
         delete_empty(self._cursor, table, "?", changed)

@@ -23,7 +23,7 @@ RUNNING_ENDED: Final = RANK[State.RUNNING_ENDED.value]
 
 @dataclass(slots=True)
 class TaskRow:
-    """A row of `tasks` without its run; fields in the order of the columns."""
+    """A row of `tasks` without its run; fields in the order of the columns. The last ones are `derive`'s."""
 
     task: int
     app: str | None = None
@@ -46,6 +46,10 @@ class TaskRow:
     stdout: str | None = None
     stderr: str | None = None
     resources: str | None = None
+    state: int = UNKNOWN_STATE
+    runs_on: str | None = None
+    began: int | None = None
+    took: int | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +89,10 @@ class TryRow:
     cpu_system: int | None = None
     peak_rss: int | None = None
     peak_exact: int | None = None
+    failure: str | None = None
+    wrong: int | None = None
+    since: int | None = None
+    octave: int | None = None
 
 
 TASK_COLUMNS: Final = tuple(f.name for f in fields(TaskRow))

@@ -111,6 +111,7 @@ class Writer:
                 rows = RunRows(session=session, names=translation, run=run)
                 fold = rows.prepare(part.records, origins[run.id])
                 asides = _fold(fold, part, account)
+                rows.derive(fold)
                 folded.append((rows, fold, asides))
             # All names of all runs at once and sorted: two writers can only wait for each other, never deadlock.
             for table, texts in folded_names([fold for _, fold, _ in folded]):

@@ -1,24 +1,17 @@
-"""Create everything: tables, and the views with Parsl's names.
-
-Until the first release this follows `schema.py`; from then on it is frozen, and changes are revisions of their own.
-"""
+"""The first tables, as `schema_0001` declares them."""
 
 from importlib.metadata import version
 
 from alembic import op
 
-from heliograph_store.schema import meta, metadata
-from heliograph_store.views import create_views
+from heliograph_store.migrations.schema_0001 import meta, metadata
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    metadata.create_all(connection, checkfirst=False)
-    for statement in create_views(connection.dialect.name):
-        op.execute(statement)
+    metadata.create_all(op.get_bind(), checkfirst=False)
     op.bulk_insert(
         meta,
         [

@@ -1,0 +1,142 @@
+"""Which tries ran in a window of time, and where: what a timeline draws.
+
+Served by the index on `tries (run, octave, since)`: a try that lasted less than 2^k microseconds overlaps a window only
+if it began less than 2^k before it. So a window costs what lies in it, however long the run and its longest task are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    column,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
+
+from heliograph_store.derive import MAX_OCTAVE
+from heliograph_store.read.query import state_name
+from heliograph_store.schema import NUMBER_MASK, OPEN, apps, hosts, names, tasks, tries
+from heliograph_store.store import Store
+
+_IDS_TOGETHER: Final = 500
+_ENDED: Final = func.coalesce(
+    tries.c.ended, tries.c.running_ended, tries.c.exec_done, tries.c.failed, tries.c.fail_retryable
+)
+
+
+class Ran(NamedTuple):
+    """A try and where it ran. `ended` is None while no end is known; `failed`: this try went wrong.
+
+    A tuple, because a window can hold tens of thousands.
+    """
+
+    task: int
+    try_: int
+    app: str | None
+    state: str | None
+    began: int
+    ended: int | None
+    failed: bool
+    host: str | None
+    executor: str | None
+    block: str | None
+    pool: str | None
+    worker: str | None
+    pid: int | None
+    thread: int | None
+    shared: bool
+
+    @property
+    def number(self) -> int:
+        return self.task & NUMBER_MASK
+
+
+def count_ran(store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int) -> int:
+    """How many tries ran between these times (on this host), counted up to `limit`.
+
+    By the index alone, or with `host` by that on (run, host); some that ended shortly before `since` are counted, too.
+    """
+    source, which = _in_window(run_id, since, until, host)
+    inner = select(tries.c.task).select_from(source).where(which).limit(limit).subquery()
+    with store.connection() as connection:
+        return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
+
+
+def ran(store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int) -> list[Ran]:
+    """The tries that ran between these times (on this host) by their beginning; of more than `limit` any."""
+    t = tries.c
+    failed = (t.ok == 0) | t.failed.is_not(None) | t.fail_retryable.is_not(None)
+    wanted = select(
+        t.task, t.try_, tasks.c.app, t.state, t.since, _ENDED, failed,
+        t.host, t.executor, t.block, t.pool, t.worker, t.pid, t.thread, t.shared,
+    )  # fmt: skip
+    of_task = and_(tasks.c.run == t.run, tasks.c.task == t.task)
+    source, which = _in_window(run_id, since, until, host)
+    query = wanted.select_from(source.outerjoin(tasks, of_task)).where(which).limit(limit)
+    with store.connection() as connection:
+        rows = connection.execute(query).tuples().all()
+        app_of = _texts(connection, apps.c.id, apps.c.name, (row[2] for row in rows))
+        host_of = _texts(connection, hosts.c.id, hosts.c.name, (row[7] for row in rows))
+        name_of = _texts(connection, names.c.id, names.c.name, (id_ for row in rows for id_ in row[8:12]))
+    found = [
+        Ran(
+            task=task, try_=try_, app=app_of.get(app), state=state_name(state), began=began,
+            ended=None if ended is None else max(ended, began), failed=bool(wrong), host=host_of.get(at),
+            executor=name_of.get(executor), block=name_of.get(block), pool=name_of.get(pool),
+            worker=name_of.get(worker), pid=pid or None, thread=thread, shared=bool(shared),
+        )
+        for task, try_, app, state, began, ended, wrong, at, executor, block, pool, worker, pid, thread, shared in rows
+        if ended is None or max(ended, began) >= since
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.began, one.task, one.try_))
+
+
+def hosts_of(store: Store, run_id: int) -> list[str]:
+    """The hosts on which tries of a run began, by name; one step a host down the index on `tries (run, host)`."""
+    found: list[int] = []
+    t = tries.c
+    with store.connection() as connection:
+        while True:
+            query = select(func.min(t.host)).where(t.run == run_id, t.host.is_not(None))
+            host = connection.execute(query.where(t.host > found[-1]) if found else query).scalar_one()
+            if host is None:
+                break
+            found.append(host)
+        return sorted(_texts(connection, hosts.c.id, hosts.c.name, found).values())
+
+
+def _in_window(run_id: int, since: int, until: int, host: str | None) -> tuple[FromClause, ColumnElement[bool]]:
+    """Where to look for the tries of a window, and which they are."""
+    t = tries.c
+    if host is not None:
+        of_host = t.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery()
+        overlaps = and_(t.octave.is_not(None), t.since < until, or_(_ENDED.is_(None), since <= _ENDED))
+        return tries, and_(t.run == run_id, of_host, overlaps)
+    # Written out, not bound: they are whole numbers, and one row an octave.
+    rows = ",".join(f"({octave},{since - (1 << octave)})" for octave in range(MAX_OCTAVE + 1))
+    columns = column("column1", BigInteger), column("column2", BigInteger)
+    octaves = text(f"VALUES {rows},({OPEN},0)").columns(*columns).cte("octaves")
+    reach = and_(t.octave == octaves.c.column1, t.since > octaves.c.column2, t.since < until)
+    return octaves.join(tries, and_(t.run == run_id, reach)), true()
+
+
+def _texts(
+    connection: Connection, id_: Column[int], name: Column[str], wanted: Iterable[int | None]
+) -> dict[int | None, str]:
+    ids = sorted({one for one in wanted if one is not None})
+    found: dict[int | None, str] = {}
+    for at in range(0, len(ids), _IDS_TOGETHER):
+        query = select(id_, name).where(id_.in_(ids[at : at + _IDS_TOGETHER]))
+        found |= dict(connection.execute(query).tuples().all())
+    return found
