@@ -1,0 +1,158 @@
+"""Tasks by state over time: areas in steps, because between two known moments nothing is known.
+
+In: the times of every try (`levels_of_tries`), or how many tries entered a state in each stretch of time
+(`levels_of_steps`). Out: how many tasks were in each state when, and the plotly figure of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from heliograph_dashboard.components.states import state_label
+from heliograph_dashboard.components.times import local
+from heliograph_dashboard.figures.colours import STATE, template
+from heliograph_store.read.progress import Entered, Times
+from heliograph_store.schema import STATES
+
+LAYERS: Final = ("exec_done", "memo_done", "failed", "dep_fail", "running", "joining", "launched", "pending")
+"""From the ground up: what is over stays where it is, and what waits melts away above it."""
+_LAYER: Final[Mapping[str, str]] = {"running_ended": "running"}
+"""A try whose result is on its way still holds its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """From `at[i]` on (microseconds UTC) there were `counts[state][i]` tasks in that state, until `at[i + 1]`."""
+
+    at: Sequence[int]
+    counts: Mapping[str, Sequence[int]]
+
+    @property
+    def tasks(self) -> int:
+        """How many there are at the end."""
+        return sum(level[-1] for level in self.counts.values() if level)
+
+
+def levels_of_tries(tries: Iterable[Times], *, steps: int = 400) -> Levels:
+    """Exact levels, in at most about `steps` stretches: each try is in the highest state that it has entered.
+
+    A try that will be repeated leaves the figure; the next one enters it as pending.
+    """
+    moves = [move for times in tries for move in _moves(times)]
+    if not moves:
+        return Levels(at=[], counts={})
+    first, last = min(at for at, *_ in moves), max(at for at, *_ in moves)
+    width = (last - first) // max(1, steps) + 1
+    changes: dict[int, Counter[str]] = {}
+    for at, before, now in moves:
+        # Seen from the end of its stretch, so that the last step shows how things are.
+        change = changes.setdefault(first + -(-(at - first) // width) * width, Counter())
+        if before is not None:
+            change[before] -= 1
+        if now is not None:
+            change[now] += 1
+    return _summed(changes)
+
+
+def _moves(times: Times) -> Iterable[tuple[int, str | None, str | None]]:
+    """(at, layer that is left, layer that is entered) of one try."""
+    rank, layer = -1, None
+    for at, entered in sorted((at, entered) for entered, at in enumerate(times) if at is not None):
+        if entered < rank:
+            continue
+        rank, state = entered, STATES[entered]
+        now = None if state == "fail_retryable" else _LAYER.get(state, state)
+        if now != layer:
+            yield at, layer, now
+            layer = now
+
+
+def levels_of_steps(rows: Iterable[Entered], *, width: int) -> Levels:
+    """Levels from counts of entered states alone.
+
+    Who left a state entered a later one, and a try can skip states: memoized tries and those whose dependency failed
+    go from pending to their end, and without our worker nothing is seen of running. What is over is exact. Joining
+    counts as running.
+    """
+    total: Counter[str] = Counter()
+    by_time: dict[int, Counter[str]] = {}
+    for row in rows:
+        by_time.setdefault(row.at, Counter())[row.state] += row.entered
+    if not by_time:
+        return Levels(at=[], counts={})
+    at, held = [min(by_time)], [dict.fromkeys(LAYERS, 0)]
+    for begin in sorted(by_time):
+        total.update(by_time[begin])
+        at.append(begin + width)
+        held.append(_level(total))
+    return _levels(at, held)
+
+
+def _level(entered: Mapping[str, int]) -> dict[str, int]:
+    def n(state: str) -> int:
+        return entered.get(state, 0)
+
+    over = n("exec_done") + n("failed") + n("fail_retryable")
+    begun = max(n("running"), over)
+    launched = max(n("launched"), begun)
+    short = n("memo_done") + n("dep_fail")
+    tries = max(n("pending"), launched + short)
+    level = dict.fromkeys(LAYERS, 0)
+    level.update({state: n(state) for state in ("exec_done", "memo_done", "failed", "dep_fail")})
+    level["running"], level["launched"] = begun - over, launched - begun
+    # Each retry is a pending try more, and no task more.
+    level["pending"] = tries - launched - short
+    return level
+
+
+def _summed(changes: Mapping[int, Mapping[str, int]]) -> Levels:
+    level = dict.fromkeys(LAYERS, 0)
+    held = []
+    for at in sorted(changes):
+        level = {state: count + changes[at].get(state, 0) for state, count in level.items()}
+        held.append(level)
+    return _levels(sorted(changes), held)
+
+
+def _levels(at: Sequence[int], held: Sequence[Mapping[str, int]]) -> Levels:
+    return Levels(at=list(at), counts={state: [level[state] for level in held] for state in LAYERS})
+
+
+def figure(levels: Levels, *, theme: str | None, zone: str = "UTC", until: int | None = None) -> dict[str, Any]:
+    """The stacked areas, up to `until` (microseconds UTC), on the clock of a time zone."""
+    at, counts = list(levels.at), {state: list(level) for state, level in levels.counts.items()}
+    if at and until is not None:
+        # The last stretch may not be over yet.
+        at = [*(min(moment, until) for moment in at), max(until, at[0])]
+        counts = {state: [*level, level[-1]] for state, level in counts.items()}
+    x = local(at, zone)
+    return {
+        "data": [_area(state, x, counts[state]) for state in LAYERS if any(counts.get(state, ()))],
+        "layout": {
+            "template": template(theme),
+            "hovermode": "x unified",
+            "xaxis": {"type": "date"},
+            "yaxis": {"rangemode": "tozero", "tickformat": ",d", "title": {"text": "tasks"}},
+            "uirevision": "states-over-time",  # a zoom stays when new data comes
+            "legend": {"traceorder": "normal"},
+        },
+    }
+
+
+def _area(state: str, x: Sequence[datetime], level: Sequence[int]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": state_label(state),
+        "x": list(x),
+        "y": list(level),
+        "stackgroup": "states",
+        "stackgaps": "infer zero",
+        "line": {"shape": "hv", "width": 0},
+        "fillcolor": STATE[state],
+        "hovertemplate": "%{y:,d}",
+    }
