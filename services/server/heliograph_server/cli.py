@@ -18,7 +18,20 @@ Subparsers = Any  # argparse has no public name for it
 
 def register(subparsers: Subparsers) -> None:
     """Add every command of the server. Each sets `handler`: parsed arguments → exit status."""
-    for add in (_up, _writer, _hub, _migrate, _embedded, _runs, _import, _dead, _doctor, _init_secrets):
+    for add in (
+        _up,
+        _writer,
+        _hub,
+        _dashboard,
+        _view,
+        _migrate,
+        _embedded,
+        _runs,
+        _import,
+        _dead,
+        _doctor,
+        _init_secrets,
+    ):
         add(subparsers)
 
 
@@ -51,6 +64,14 @@ def _bus(parser: argparse.ArgumentParser) -> None:
 def _hub_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", dest="hub_host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", dest="hub_port", type=int, help="port of the hub (default: 55055; 0: a free one)")
+
+
+def _dashboard_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", dest="dashboard_host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
+    )
+    port = "port to listen on (default: 8080; 0: a free one)"
+    parser.add_argument("--port", dest="dashboard_port", type=int, help=port)
 
 
 def _mounts(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +109,27 @@ def _hub(subparsers: Subparsers) -> None:
     _hub_address(parser)
     _mounts(parser)
     parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
+
+
+def _dashboard(subparsers: Subparsers) -> None:
+    parser = _command(subparsers, "dashboard", "what runs are doing, in the browser", "looking", "dashboard")
+    _database(parser)
+    _dashboard_address(parser)
+    _mounts(parser)
+    parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
+
+
+def _view(subparsers: Subparsers) -> None:
+    summary = "the dashboard alone, on any Heliograph database or on a monitoring.db that Parsl wrote"
+    parser = _command(subparsers, "view", summary, "looking", "view")
+    parser.add_argument(
+        "database_url",
+        nargs="?",
+        metavar="DATABASE_URL",
+        help="a file, sqlite:///file or postgresql://… (default: runinfo/monitoring.db)",
+    )
+    _dashboard_address(parser)
+    _mounts(parser)
 
 
 def _migrate(subparsers: Subparsers) -> None:
