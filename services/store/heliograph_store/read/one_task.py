@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, and_, func, select
 from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name
 from heliograph_store.schema import (
     DEPENDENCY,
-    NUMBER_BITS,
     UNKNOWN_STATE,
     apps,
     edges,
@@ -84,7 +83,6 @@ def task_record(store: Store, run_id: int, task: int) -> TaskRecord | None:
         "task", "is_join", "memoize", "from_memo", "fail_count", "fail_cost", "parent", "invoked", "returned",
         "hashsum", "inputs", "outputs", "stdin", "stdout", "stderr", "resources",
     )  # fmt: skip
-    index = t.task.bitwise_rshift(NUMBER_BITS)
     query = (
         select(
             *(t[name] for name in plain),
@@ -96,7 +94,7 @@ def task_record(store: Store, run_id: int, task: int) -> TaskRecord | None:
         .select_from(
             tasks.outerjoin(apps, apps.c.id == t.app)
             .outerjoin(names, names.c.id == t.executor)
-            .outerjoin(origins, and_(origins.c.run == t.run, origins.c.idx == index))
+            .outerjoin(origins, and_(origins.c.run == t.run, origins.c.idx == split_task(task)[0]))
         )
         .where(t.run == run_id, t.task == task)
     )
