@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from heliograph_store.store import Store, connect
 ASSETS = Path(__file__).with_name("assets")
 
 
-def create_app(config: DashboardConfig) -> FastAPI:
-    """The dashboard as an ASGI app."""
-    holder = StoreHolder(config.database_url)
+def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = None) -> FastAPI:
+    """The dashboard as an ASGI app. `locate` says where the database is now, for one whose file moves."""
+    holder = StoreHolder(locate or (lambda: config.database_url))
     data = Data(holder.get, Versions(of=lambda _run: int(time.monotonic())), config)
     urls = Urls(PAGES)
     dash = Dash(
@@ -67,15 +68,15 @@ def _index(dash: Dash, request: Request) -> Any:
 class StoreHolder:
     """The store, opened at the first use and kept. Raises StoreError while it cannot be used."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, locate: Callable[[], str]) -> None:
+        self._locate = locate
         self._lock = threading.Lock()
         self._store: Store | None = None
 
     def get(self) -> Store:
         with self._lock:
             if self._store is None:
-                store = connect(self._url, read_only=True)
+                store = connect(self._locate(), read_only=True)
                 try:
                     check(store)
                 except BaseException:

@@ -35,10 +35,11 @@ def guarded(action: Callable[[], int]) -> int:
 
 def _mendable() -> tuple[type[Exception], ...]:
     from heliograph.bus import BadUrl, BusUnavailable
+    from heliograph_dashboard.config import BadConfig as BadDashboard
     from heliograph_hub.config import BadConfig
     from heliograph_store.errors import StoreError
 
-    return (SetupError, BadUrl, BusUnavailable, BadConfig, StoreError)
+    return (SetupError, BadUrl, BusUnavailable, BadConfig, BadDashboard, StoreError)
 
 
 def complain(text: str) -> int:

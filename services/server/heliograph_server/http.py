@@ -1,6 +1,6 @@
-"""Runs the hub's application: in a thread beside a writer, or as the process's main work.
+"""Runs an application: the hub in a thread beside a writer, hub or dashboard as the process's main work.
 
-In: a hub config, an address. Out: a listening server; its URL is known before the application is loaded.
+In: a hub config or an app, an address. Out: a listening server; its URL is known before the application is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heliograph_server.errors import SetupError
 
@@ -60,8 +60,16 @@ def tell_address(path: Path, about: dict[str, object]) -> None:
 
 def serve(config: HubConfig, sock: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
-    server = _server(config)
     log.info("the hub listens on %s", url_of(sock, tls=config.tls_certificate is not None))
+    return _until_stopped(_server(config), sock)
+
+
+def serve_app(app: Any, sock: socket.socket, *, tls_certificate: Path | None, tls_key: Path | None) -> int:
+    """Serve an ASGI app until SIGTERM or SIGINT."""
+    return _until_stopped(_of_app(app, tls_certificate, tls_key), sock)
+
+
+def _until_stopped(server: uvicorn.Server, sock: socket.socket) -> int:
     # uvicorn raises the signal that ended it once more, for whoever was there before: that must not kill us.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -100,18 +108,22 @@ class HubThread:
 
 
 def _server(config: HubConfig) -> uvicorn.Server:
-    import uvicorn
-
     from heliograph_hub.app import create_app
+
+    return _of_app(create_app(config), config.tls_certificate, config.tls_key)
+
+
+def _of_app(app: Any, tls_certificate: Path | None, tls_key: Path | None) -> uvicorn.Server:
+    import uvicorn
 
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(config),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
-            ssl_certfile=str(config.tls_certificate) if config.tls_certificate else None,
-            ssl_keyfile=str(config.tls_key) if config.tls_key else None,
+            ssl_certfile=str(tls_certificate) if tls_certificate else None,
+            ssl_keyfile=str(tls_key) if tls_key else None,
         )
     )

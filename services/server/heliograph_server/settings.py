@@ -18,7 +18,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from heliograph_server.errors import SetupError
 
 PREFIX = "HELIOGRAPH_"
-SECRETS = ("database", "bus", "public_bus", "join_token", "read_token", "signing_secret")
+SECRETS = (
+    "database",
+    "bus",
+    "public_bus",
+    "join_token",
+    "read_token",
+    "signing_secret",
+    "dashboard_password",
+    "dashboard_token",
+)
 """Settings that are secret or can hold a password: hidden from repr, and readable from `HELIOGRAPH_<NAME>_FILE`."""
 
 
@@ -42,6 +51,26 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")
     plain_http: bool = Field(default=False, description="No TLS on an address others can reach (a proxy ends it)")
     metrics_open: bool = Field(default=False, description="Serve the hub's /metrics without a token")
+    dashboard_host: str = Field(default="127.0.0.1", description="Address on which the dashboard listens")
+    dashboard_port: int = Field(default=8080, ge=0, le=65535, description="Port of the dashboard; 0 takes a free one")
+    dashboard_password: str | None = Field(default=None, repr=False, description="What people type in to log in")
+    dashboard_token: str | None = Field(
+        default=None, repr=False, description="Opens the dashboard from a header or, once, from `?token=`"
+    )
+    dashboard_open: bool = Field(default=False, description="Let everybody look, on an address others can reach")
+    dashboard_prefix: str = Field(default="/", description="Path under which a proxy shows the dashboard")
+    dashboard_allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Host names under which an open dashboard on loopback may be asked for"
+    )
+    dashboard_trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="Addresses or networks of proxies whose X-Forwarded-… and user header count"
+    )
+    dashboard_user_header: str | None = Field(
+        default=None, description="Header in which a trusted proxy names the user that it let in"
+    )
+    dashboard_log_roots: tuple[Path, ...] = Field(
+        default=(), description="Folders under which the files that tasks wrote (stdout, stderr) may be shown"
+    )
     health_host: str = Field(default="127.0.0.1", description="Address of the writer's /metrics, /healthz, /readyz")
     health_port: int = Field(default=55056, ge=0, le=65535, description="Port of it; 0 takes a free one")
     linger: float = Field(default=0.2, ge=0, le=60, description="How long the writer waits to fill a commit")

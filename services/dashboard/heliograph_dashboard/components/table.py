@@ -125,7 +125,12 @@ class Table:
                     columnDefs=[self._column(column, asked["sort"]) for column in self.columns],
                     rowData=first["rows"],
                     getRowId="params.data.row_id",
-                    defaultColDef={"resizable": True, "sortable": False, "suppressMovable": False, "cellDataType": False},
+                    defaultColDef={
+                        "resizable": True,
+                        "sortable": False,
+                        "suppressMovable": False,
+                        "cellDataType": False,
+                    },
                     dashGridOptions={
                         "theme": {"function": "hgTheme(themeQuartz)"},
                         "suppressCellFocus": False,
