@@ -300,6 +300,12 @@ def journal_for(route: Route) -> Journal:
     return journal
 
 
+def only_route() -> Route | None:
+    """The route of the one run that this process has a journal of; None when there are none or several."""
+    routes = [journal.route for journal in _by_run.values()]
+    return routes[0] if len(routes) == 1 else None
+
+
 def close_run(run: str) -> None:
     """The run is over in this process: close the journal that `journal_for` gave out, if it did."""
     journal = _by_run.pop(run, None)

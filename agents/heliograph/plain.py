@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heliograph import launch, state
 from heliograph.executors import monitored
@@ -26,6 +26,9 @@ from heliograph.recording import Opened, Recording
 from heliograph.spans import guarded
 from heliograph.tasks import task
 from heliograph.zone import local_zone
+
+if TYPE_CHECKING:
+    from heliograph.filewatch.monitor import FileMonitor
 
 __all__ = ["Run", "monitored", "run", "task"]
 _log = logging.getLogger("heliograph")
@@ -46,6 +49,7 @@ class Run:
         run_dir: str | os.PathLike[str] | None = None,
         sample_interval: float = 10.0,
         program: str = "python",
+        file_monitor: FileMonitor | None = None,
     ) -> None:
         self.id = str(uuid.uuid4())
         self.name = name or os.path.basename(sys.argv[0] or "") or "python"
@@ -55,6 +59,8 @@ class Run:
         self._folder, self._interval = run_dir, sample_interval
         self._recording: Recording | None = None
         self._opened: Opened | None = None
+        self._monitor = file_monitor
+        self._watch: Any = None
         self._pid = 0
 
     def __repr__(self) -> str:
@@ -85,6 +91,8 @@ class Run:
             return
         if self._opened is not None:
             self._opened.close()
+        if self._watch is not None:  # it goes on by itself until its last files are done with
+            self._watch.end()
         at, mono = now()
         completed, failed = recording.counts()
         recording.journal.append(RunEnded(at=at, mono=mono, completed=completed, failed=failed, exit=outcome))
@@ -108,6 +116,10 @@ class Run:
             config_run_dir=str(folder.parent),
             interval=float(self._interval),
         )
+        if self._monitor is not None:
+            from heliograph.filewatch.attach import opened
+
+            self._watch = opened(self._monitor, route)
 
     def _started(self) -> RunStarted:
         at, mono = now()
@@ -130,7 +142,7 @@ class Run:
 
 
 run = Run
-"""`with heliograph.run("name", tags=…, bus=…, database=…) as run:`; by default the records go to
+"""`with heliograph.run("name", tags=…, bus=…, database=…, file_monitor=…) as run:`; by default the records go to
 `runinfo/monitoring.db` in the working directory, and with a hub's 'host:port' to where the hub says."""
 
 

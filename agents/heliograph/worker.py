@@ -91,6 +91,8 @@ class _Process:
     active: set[int] = field(default_factory=set)
     latest: int = 0
     told: set[tuple[str, str]] = field(default_factory=set)
+    trying: dict[int, tuple[int, Appends, Try]] = field(default_factory=dict)
+    """The try that each thread is in, by the thread's identity, with its token."""
 
 
 _process: _Process | None = None
@@ -130,6 +132,14 @@ def node_seen(journal: Appends, executor: str | None) -> None:
         note_failure(error)
 
 
+def current_try() -> tuple[Appends, Try] | None:
+    """The journal and the try that this thread is in; None outside of any, and in a child that the try forked."""
+    if _process is None or _process.pid != os.getpid():
+        return None
+    found = _process.trying.get(threading.get_ident())
+    return None if found is None else found[1:]
+
+
 def _began(journal: Appends, try_: Try) -> Began:
     here = _here()
     token = next(_tokens)
@@ -159,6 +169,7 @@ def _began(journal: Appends, try_: Try) -> Began:
     reset = not shared and here.can_reset and _reset_peak(here)
     if shared:
         usage = _usage(_THREAD)
+    here.trying[threading.get_ident()] = token, journal, try_
     here.active.add(token)  # last: what fails above does not count as running for ever
     return Began(try_, token, here.pid, time.monotonic_ns() // 1000, usage, reset, shared)
 
@@ -171,6 +182,9 @@ def _ended(journal: Appends, began: Began, outcome: object, *, returned: bool) -
     now = _usage(_THREAD if began.shared else resource.RUSAGE_SELF)
     alone = here.latest == began.token
     here.active.discard(began.token)
+    trying = here.trying.get(threading.get_ident())
+    if trying is not None and trying[0] == began.token:
+        del here.trying[threading.get_ident()]
     failed = is_wrapper(outcome) or (not returned and isinstance(outcome, BaseException))
     failure = describe(outcome) if failed else _OK
     try_, before = began.try_, began.usage

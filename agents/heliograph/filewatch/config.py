@@ -5,6 +5,7 @@ In: values as a person gave them. Out: frozen, checked values; what is wrong is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -122,6 +123,12 @@ class Notice:
 
 Notify = Callable[[Notice], None]
 """Called after each callback's end; never raises, and returns at once: what is slow is its own affair."""
+
+
+def rule_key(rule: Rule) -> str:
+    """A rule's name in the memory: the same after a restart."""
+    name = "" if rule.callback is None else rule.callback.name
+    return hashlib.sha256("\0".join((name, *rule.patterns)).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def compiled(pattern: object, argument: str = "pattern") -> re.Pattern[str]:

@@ -6,7 +6,6 @@ together, FileCallback and a notice when it ends.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from heliograph.failure import redact
 from heliograph.filewatch.calls import LIMIT, Call
-from heliograph.filewatch.config import Notice, Notify, Rule, WatchConfig
+from heliograph.filewatch.config import Notice, Notify, Rule, WatchConfig, rule_key
 from heliograph.filewatch.memory import Delivery, Memory, MemoryFailed, Settled
 from heliograph.filewatch.pool import Ended, Pool
 from heliograph.messages import FileCallback, FileFound, Record
@@ -227,12 +226,6 @@ class Deliveries:
                 self._uncompleted = []
             except MemoryFailed as error:
                 log.warning("Watch %s: %s", self._config.watch, error)
-
-
-def rule_key(rule: Rule) -> str:
-    """A rule's name in the memory: the same after a restart."""
-    name = "" if rule.callback is None else rule.callback.name
-    return hashlib.sha256("\0".join((name, *rule.patterns)).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _batch(queue: deque[Delivery], prefix: str, *, command: bool) -> list[Delivery]:

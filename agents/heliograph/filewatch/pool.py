@@ -25,6 +25,8 @@ T = TypeVar("T")
 GRACE = 10.0
 """Seconds after its timeout that a keeper has to end by itself."""
 _MOST = 1 << 18
+_LAST_BREATH = 0.01
+"""Seconds between looks at a process that is being torn down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class _Running(Generic[T]):
     deadline: float | None
     out: int
     data: bytes = b""
+    silent: bool = False
+    """Nothing more comes: the keeper has ended, or is about to."""
 
 
 class Pool(Generic[T]):
@@ -109,10 +113,10 @@ class Pool(Generic[T]):
 
     def wait(self, seconds: float) -> None:
         """So long, or until a call says something."""
-        if self._running:
-            select.select([one.out for one in self._running], [], [], max(0.0, seconds))
-        else:
-            time.sleep(max(0.0, seconds))
+        speaking = [one.out for one in self._running if not one.silent]
+        if len(speaking) < len(self._running):
+            seconds = min(seconds, _LAST_BREATH)
+        select.select(speaking, [], [], max(0.0, seconds))
 
     def kill(self) -> list[T]:
         """End all calls now; what they were."""
@@ -136,6 +140,7 @@ def _read(one: _Running[T]) -> None:
         while len(one.data) < _MOST:
             more = os.read(one.out, 65536)
             if not more:
+                one.silent = True
                 return
             one.data += more
 

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import parsl
 from parsl.monitoring import MonitoringHub as ParslMonitoringHub
@@ -20,6 +20,9 @@ from heliograph import settings
 from heliograph.bus import hidden
 from heliograph.parsl import TESTED, session
 from heliograph.parsl.kernel import Unreachable, calling_kernel, checked
+
+if TYPE_CHECKING:
+    from heliograph.filewatch.monitor import FileMonitor
 
 _log = logging.getLogger("parsl.heliograph")
 
@@ -37,6 +40,7 @@ class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
     bus_url: `amqp://…`, `http(s)://…` or `spool:/folder`, to send records there and nowhere else.
     tags: short texts by name, kept with the run.
     official_radio: use Parsl's own, slower wrapper around tasks instead of ours (`HELIOGRAPH_PARSL_ROUTE=official`).
+    file_monitor: a `heliograph.FileMonitor` that watches for files as long as the run goes on, on this machine.
     record_arguments: keep inputs, outputs and redirections of tasks; `HELIOGRAPH_REDACT` holds patterns to blank out.
     """
 
@@ -56,6 +60,7 @@ class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
         tags: Mapping[str, str] | None = None,
         official_radio: bool | None = None,
         record_arguments: bool = True,
+        file_monitor: FileMonitor | None = None,
     ) -> None:
         # Parsl's __init__ is not called: it refuses to work without SQLAlchemy. These attributes are printed into
         # parsl.log, so the URLs among them have no user information.
@@ -72,6 +77,7 @@ class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
         self.tags = dict(tags or {})
         self.official_radio = settings.parsl_official_route() if official_radio is None else official_radio
         self.record_arguments = record_arguments
+        self.file_monitor = _checked_monitor(file_monitor)
         self.monitoring_hub_active = False
         self.resource_msgs: Any = None
         self._wants_tasks = resource_monitoring_enabled
@@ -112,6 +118,7 @@ class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
             record_tasks=self._wants_tasks,
             record_arguments=self.record_arguments,
             tags={str(name): str(value) for name, value in self.tags.items()},
+            file_monitor=self.file_monitor,
         )
         made = session.Session(options)
         self.resource_msgs = made.messages
@@ -155,3 +162,13 @@ class MonitoringHub(ParslMonitoringHub):  # type: ignore[misc]
                 "resource_monitoring_interval=%r is not a number; 10 is used", self.resource_monitoring_interval
             )
             return 10.0
+
+
+def _checked_monitor(monitor: Any) -> Any:
+    """The monitor; what is none is said where the hub is made, before there is a workflow that it could disturb."""
+    if monitor is not None:
+        from heliograph.filewatch.monitor import FileMonitor
+
+        if not isinstance(monitor, FileMonitor):
+            raise TypeError(f"file_monitor: {monitor!r} is not a heliograph.FileMonitor")
+    return monitor

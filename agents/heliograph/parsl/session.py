@@ -48,6 +48,7 @@ class Options:
     record_tasks: bool = True
     record_arguments: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
+    file_monitor: Any = None
 
 
 class Session:
@@ -57,6 +58,7 @@ class Session:
         self._options = options
         self._ids = TaskIds()
         self._journal: journals.Journal | None = None
+        self._watch: Any = None
         context = Context(
             tags=options.tags,
             zone=local_zone(),
@@ -92,6 +94,8 @@ class Session:
     def close(self) -> None:
         """The clean end of this run's journal. Agents ship it afterwards."""
         atexit.unregister(self._leave)
+        if self._watch is not None:  # it goes on by itself until its last files are done with
+            self._watch.end()
         if self._journal is not None:
             lost = sum(self._journal.dropped.values()) + self._sink.refused
             self._journal.close()
@@ -129,6 +133,10 @@ class Session:
             config_run_dir=options.config_run_dir,
             interval=options.sample_interval,
         )
+        if options.file_monitor is not None:
+            from heliograph.filewatch.attach import opened
+
+            self._watch = opened(options.file_monitor, route)
         return self._journal
 
     def _prepare(self, kernel: Any, executor: Any) -> None:
