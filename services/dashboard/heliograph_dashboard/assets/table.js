@@ -50,6 +50,7 @@
       case "run_state": return badge(String(value), show.runColour(value));
       case "flag": return value ? "yes" : "no";
       case "app": return h("span", { className: "hg-app", title: String(value) }, dot(data[field + "_colour"] || "#868e96"), String(value));
+      case "badge": return badge(String(value), data[field + "_colour"] || "#868e96");
       case "code": return h("span", { className: "hg-code", title: String(value) }, String(value));
       default: return h("span", { title: String(value) }, String(value));
     }

@@ -24,10 +24,10 @@ from heliograph_dashboard.urls import href, search
 from heliograph_store.read.runs import Run, find_run
 
 Kind = Literal[
-    "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app"
-]
-"""How a value is shown. 'duration' and 'time' are microseconds, 'bar' a mapping of states to counts, 'app' a text whose
-colour stands in the row as '<field>_colour', 'percent' a share of one."""
+    "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app", "badge"
+]  # fmt: skip
+"""How a value is shown. 'duration' and 'time' are microseconds, 'bar' a mapping of states to counts, 'percent' a share
+of one; the colour of an 'app' or a 'badge' stands in the row as '<field>_colour'."""
 
 SIZES: Final = ("25", "50", "100", "200")
 DEFAULT_SIZE: Final = 50
