@@ -24,7 +24,8 @@ from heliograph_dashboard.urls import href, search
 from heliograph_store.read.runs import Run, find_run
 
 Kind = Literal[
-    "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app", "badge"
+    "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app",
+    "badge",
 ]  # fmt: skip
 """How a value is shown. 'duration' and 'time' are microseconds, 'bar' a mapping of states to counts, 'percent' a share
 of one; the colour of an 'app' or a 'badge' stands in the row as '<field>_colour'."""
