@@ -106,6 +106,7 @@ class Table:
     hidden: Sequence[str] = ()
     live: bool = True
     height: str = "min(68vh, 900px)"
+    """As in CSS; 'auto' is as high as the rows are, for tables of few."""
 
     def __post_init__(self) -> None:
         REGISTRY[self.name] = self
@@ -143,10 +144,11 @@ class Table:
                         "suppressMultiSort": True,
                         "suppressNoRowsOverlay": True,
                         "accentedSort": False,
+                        "domLayout": "autoHeight" if self.height == "auto" else "normal",
                     },
                     eventListeners={"sortChanged": ["hgSort(params, setEventData)"]},
                     columnSize=None,
-                    style={"height": self.height, "width": "100%"},
+                    style={"width": "100%", **({} if self.height == "auto" else {"height": self.height})},
                     className="hg-grid",
                 ),
                 html.Div(first["empty"], id=self._id("empty"), className="hg-grid-empty"),

@@ -388,7 +388,7 @@ def _tails(app: Dash, data: Data, stream: str) -> None:
         path = getattr(record, stream, None)
         if not clicks or run is None or not path:
             return (no_update,) * 3
-        query = {"log": stream} if place["try"] is None else {"try": str(place["try"]), "log": stream}
+        query = {"log": stream}
         return _end_of(data, run, stream, path), "Read it again", query
 
 

@@ -1,0 +1,28 @@
+"""How the tasks of a run, or of one app, went on: what the figure of states over time shows.
+
+In: a `Store` and a run. Out: `Levels`; exact from the tries while they are few, from the rollup by minutes when not.
+Made to be read through `Data`, so that one computation a tick serves all viewers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from heliograph_dashboard.figures.states_over_time import Levels, levels_of_steps, levels_of_tries
+from heliograph_store.read.kinds import task_kinds
+from heliograph_store.read.progress import entered_by_step, times_of_tries
+from heliograph_store.store import Store
+
+FEW: Final = 2000
+STEPS: Final = 300
+
+
+def levels(store: Store, run_id: int, *, app: str | None = None) -> Levels:
+    """Tasks by state over time."""
+    # Whether the run's tries may be read one by one is a matter of all of them, whatever the app.
+    if sum(kind.tasks for kind in task_kinds(store, run_id)) <= FEW:
+        tries = times_of_tries(store, run_id, app=app, limit=2 * FEW)
+        if len(tries) < 2 * FEW:
+            return levels_of_tries(tries, steps=STEPS)
+    found = entered_by_step(store, run_id, app=app, steps=STEPS)
+    return levels_of_steps(found.rows, width=found.width)
