@@ -173,7 +173,14 @@ class Cluster:
         ready = max([invoked + 200, *(self.ends.get(d, 0) for d in depends)])
         wrong = [d for d in depends if d in self.failed]
         if wrong:
-            return self._finished(number, app, ready + 100, 0, "dep_fail", f"DependencyError on task {wrong[0]}")
+            return self._finished(
+                number,
+                app,
+                ready + 100,
+                0,
+                "dep_fail",
+                f"DependencyError('Dependency failure for task {number} with failed dependencies from task {wrong[0]}')",
+            )
         if app.memoize and random.random() < 0.05:
             self._add(TaskState(at=ready + 100, try_=0, state="memo_done", from_memo=True, hashsum=_hash(number),
                                 returned=ready + 90, **head))  # fmt: skip

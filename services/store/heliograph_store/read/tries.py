@@ -52,6 +52,10 @@ class Try:
     exc_place: str | None
     traceback: str | None
     history: str | None
+    failure: int | None
+    """The group of `read.failures` that it belongs to, None when nothing went wrong."""
+    wrong: int | None
+    """When it went wrong."""
 
     @property
     def waited(self) -> int | None:
@@ -63,17 +67,17 @@ class Try:
 
 def tries_of(store: Store, run_id: int, task: int) -> list[Try]:
     """A task's tries in order; by the primary key of `tries`."""
-    query = _query().where(tries.c.run == run_id, tries.c.task == task).order_by(tries.c.try_)
-    return [_try(row) for row in fetch(store, query)]
+    query = try_query().where(tries.c.run == run_id, tries.c.task == task).order_by(tries.c.try_)
+    return [try_of(row) for row in fetch(store, query)]
 
 
 def try_page(store: Store, run_id: int, *, after: tuple[int, int] | None = None, limit: int = 100) -> list[Try]:
     """Tries of a run by task; `after` is (task, try_) of the last one read. By the primary key of `tries`."""
     key = (tries.c.task, tries.c.try_)
-    query = _query().where(tries.c.run == run_id).order_by(*key).limit(page_size(limit))
+    query = try_query().where(tries.c.run == run_id).order_by(*key).limit(page_size(limit))
     if after is not None:
         query = query.where(beyond(key, after))
-    return [_try(row) for row in fetch(store, query)]
+    return [try_of(row) for row in fetch(store, query)]
 
 
 def failed_tries(
@@ -90,15 +94,15 @@ def failed_tries(
     """
     key = (failures.c.task, failures.c.try_)
     wrong = or_(failures.c.at.is_not(None), failures.c.history != "")
-    query = _query().where(failures.c.run == run_id, wrong).order_by(*key).limit(page_size(limit))
+    query = try_query().where(failures.c.run == run_id, wrong).order_by(*key).limit(page_size(limit))
     if exc_type is not None:
         query = query.where(failures.c.exc_type == select(names.c.id).where(names.c.name == exc_type).scalar_subquery())
     if after is not None:
         query = query.where(beyond(key, after))
-    return [_try(row) for row in fetch(store, query)]
+    return [try_of(row) for row in fetch(store, query)]
 
 
-def _query() -> Select[Any]:
+def try_query() -> Select[Any]:
     t, f = tries.c, failures.c
     of_try = (f.run == t.run) & (f.task == t.task) & (f.try_ == t.try_)
     joined = (
@@ -115,6 +119,7 @@ def _query() -> Select[Any]:
     plain = (
         "task", "try_", "state", *STATES, "launched_at", "returned_at", "began", "pid", "create_time", "thread",
         "shared", "ended", "ok", "elapsed", "exit", "cpu_user", "cpu_system", "peak_rss", "peak_exact",
+        "failure", "wrong",
     )  # fmt: skip
     return select(
         *(t[name] for name in plain),
@@ -132,7 +137,8 @@ def _query() -> Select[Any]:
     ).select_from(joined)
 
 
-def _try(row: dict[str, Any]) -> Try:
+def try_of(row: dict[str, Any]) -> Try:
+    """A row of `try_query` as a value."""
     times = {state: row.pop(state) for state in STATES}
     row["states"] = {state: at for state, at in times.items() if at is not None}
     row["state"] = state_name(row["state"])
