@@ -1,1 +1,1 @@
-"""The file-watch service: hosts the engine for configured and requested watches. In: requests. Out: messages."""
+"""The file-watch service: hosts watches for an operator's configuration and for runs that ask for one."""

@@ -21,6 +21,7 @@ def register(subparsers: Subparsers) -> None:
     for add in (
         _up,
         _writer,
+        _filewatch,
         _hub,
         _dashboard,
         _view,
@@ -74,6 +75,16 @@ def _dashboard_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", dest="dashboard_port", type=int, help=port)
 
 
+def _watch_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch-file",
+        dest="filewatch_config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file: what is watched, what may be asked for (HELIOGRAPH_FILEWATCH_CONFIG)",
+    )
+
+
 def _mounts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mounts", type=Path, default=None, help=argparse.SUPPRESS)
 
@@ -87,6 +98,7 @@ def _up(subparsers: Subparsers) -> None:
         subparsers, "up", "start everything here, on SQLite and a folder unless told otherwise", "up", "up"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder for database, spool and logs")
+    _watch_file(parser)
     _database(parser)
     _bus(parser)
     _hub_address(parser)
@@ -96,6 +108,17 @@ def _up(subparsers: Subparsers) -> None:
 
 def _writer(subparsers: Subparsers) -> None:
     parser = _command(subparsers, "writer", "write what the bus brings into the database", "roles", "writer")
+    _database(parser)
+    _bus(parser)
+    _health(parser)
+    _mounts(parser)
+
+
+def _filewatch(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers, "filewatch", "watch files for runs that ask for it, and as a watch file says", "roles", "filewatch"
+    )
+    _watch_file(parser)
     _database(parser)
     _bus(parser)
     _health(parser)

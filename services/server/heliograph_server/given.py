@@ -17,7 +17,18 @@ from heliograph_server.settings import Settings, load
 if TYPE_CHECKING:
     from heliograph_server.placement import Placement
 
-GIVEN = ("data", "database", "bus", "hub_host", "hub_port", "dashboard_host", "dashboard_port", "health_port", "mounts")
+GIVEN = (
+    "data",
+    "database",
+    "bus",
+    "hub_host",
+    "hub_port",
+    "dashboard_host",
+    "dashboard_port",
+    "health_port",
+    "mounts",
+    "filewatch_config",
+)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

@@ -1,4 +1,4 @@
-"""One function a role: writer, hub, migrate, embedded.
+"""One function a role: writer, filewatch, hub, migrate, embedded.
 
 In: parsed arguments. Out: the role, running until it is stopped; the exit status.
 """
@@ -72,6 +72,12 @@ def writer(args: argparse.Namespace) -> int:
     from heliograph_server import writing
 
     return writing.run(settings_of(args))
+
+
+def filewatch(args: argparse.Namespace) -> int:
+    from heliograph_server import watching
+
+    return watching.run(settings_of(args))
 
 
 def hub(args: argparse.Namespace) -> int:

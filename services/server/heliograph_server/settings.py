@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     )
     health_host: str = Field(default="127.0.0.1", description="Address of the writer's /metrics, /healthz, /readyz")
     health_port: int = Field(default=55056, ge=0, le=65535, description="Port of it; 0 takes a free one")
+    filewatch_config: Path | None = Field(
+        default=None, description="Watch file: what is watched, what may be asked for"
+    )
+    filewatch_state: Path | None = Field(
+        default=None, description="Folder of the file-watch service's memory; unset: `filewatch` in the data folder"
+    )
+    filewatch_port: int = Field(
+        default=55057, ge=0, le=65535, description="In `up`: port of the file-watch service's /metrics and health"
+    )
     linger: float = Field(default=0.2, ge=0, le=60, description="How long the writer waits to fill a commit")
     write_batches: int = Field(default=256, ge=1, le=100_000, description="Most batches in one commit")
     prefetch: int = Field(default=512, ge=1, le=65535, description="Batches the broker may have under way to a writer")

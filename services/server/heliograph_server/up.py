@@ -20,6 +20,7 @@ from heliograph_server.fronting import config_of
 from heliograph_server.given import make_folder, placement_of, settings_of
 from heliograph_server.http import listen
 from heliograph_server.settings import PREFIX, Settings
+from heliograph_server.watching import check as check_watch_file
 from heliograph_writer.pipeline import backoff
 from heliograph_writer.stop import Stop
 
@@ -93,6 +94,8 @@ def up(args: argparse.Namespace) -> int:
     assert settings.database is not None and settings.bus is not None  # noqa: PT018, S101 - defaults are filled in
     make_folder(settings.database)
     config_of(settings)  # says at once what would open a door by accident
+    if settings.filewatch_config is not None:
+        check_watch_file(settings.filewatch_config)
     _check_port(settings)
     placement = placement_of(settings)
     if placement is None or not placement.apart:
@@ -123,7 +126,9 @@ def with_defaults(settings: Settings) -> Settings:
     # Whoever asks for any free port wants nothing on a fixed one.
     anywhere = settings.hub_port == 0 and "health_port" not in settings.model_fields_set
     health_port = 0 if anywhere else settings.health_port
-    return settings.model_copy(update={"data": data, "database": database, "bus": bus, "health_port": health_port})
+    watch_port = 0 if anywhere and "filewatch_port" not in settings.model_fields_set else settings.filewatch_port
+    filled = {"data": data, "database": database, "bus": bus, "health_port": health_port, "filewatch_port": watch_port}
+    return settings.model_copy(update=filled)
 
 
 def roles_of(settings: Settings, *, readable: str) -> list[Role]:
@@ -134,10 +139,15 @@ def roles_of(settings: Settings, *, readable: str) -> list[Role]:
     hub += ["--address-file", str(settings.data / "address.json")]
     environment = environment_for(settings)
     health = {f"{PREFIX}HEALTH_PORT": str(settings.health_port)}
-    return [
+    reads = {**environment, f"{PREFIX}DATABASE": readable}
+    roles = [
         Role(name="writer", command=writer, environment={**environment, **health}),
-        Role(name="hub", command=hub, environment={**environment, f"{PREFIX}DATABASE": readable}),
+        Role(name="hub", command=hub, environment=reads),
     ]
+    if settings.filewatch_config is not None:
+        own_health = {f"{PREFIX}HEALTH_PORT": str(settings.filewatch_port)}
+        roles.append(Role(name="filewatch", command=[*base, "filewatch"], environment={**reads, **own_health}))
+    return roles
 
 
 def environment_for(settings: Settings) -> dict[str, str]:
@@ -147,8 +157,9 @@ def environment_for(settings: Settings) -> dict[str, str]:
         environment.pop(f"{PREFIX}{name.upper()}_FILE", None)
         environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     environment[f"{PREFIX}DATA"] = str(settings.data)
-    if settings.mounts is not None:
-        environment[f"{PREFIX}MOUNTS"] = str(settings.mounts)
+    for name in ("mounts", "filewatch_config"):
+        if getattr(settings, name) is not None:
+            environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     return environment
 
 
