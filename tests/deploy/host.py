@@ -1,0 +1,116 @@
+"""The workflow on the host, and whether what it did stands in the deployment's database: everything, once.
+
+In: a stack. Out: a running workflow; `differences`, one line for each thing that the ledger and the database tell
+differently.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+from tests.deploy.stack import ROOT, Stack, wait_for
+
+RAN = ("pending", "launched", "running", "running_ended")
+
+
+class Workflow:
+    """A Parsl run on this machine which knows of the deployment only the hub's port and the join token's file."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self.folder = stack.folder / name
+        self.folder.mkdir()
+        token = self.folder / "join-token"
+        # The documented way: `docker compose exec -T hub cat /secrets/join-token`, into a file of the user's own.
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
+            file.write(stack.secret("join-token"))
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("HELIOGRAPH_")},
+            "HELIOGRAPH_JOIN_TOKEN_FILE": str(token),
+            "HELIOGRAPH_STATE_DIR": str(self.folder / "state"),
+        }
+        command = [sys.executable, "-m", "tests.deploy.workflow", str(self.folder), stack.settings["HUB_PORT"]]
+        with open(self.folder / "output", "wb") as output:
+            self._process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
+
+    @property
+    def run(self) -> str:
+        return (self.folder / "run-id").read_text(encoding="utf-8")
+
+    def ledger(self) -> list[dict[str, Any]]:
+        path = self.folder / "ledger.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def at_work(self, more: int = 40) -> None:
+        """Return when it finished some more tasks: it goes on whatever happened to the deployment."""
+        before = len(self.ledger())
+        wait_for(lambda: len(self.ledger()) >= before + more, 60, lambda: f"stands still: {self.output()}")
+
+    def finish(self) -> None:
+        """Let it end; its results must be right, whatever happened to the deployment."""
+        (self.folder / "stop").touch()
+        assert self._process.wait(60) == 0, self.output()
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def left(self) -> list[str]:
+        """Journals that are not shipped yet."""
+        return [str(path) for path in (self.folder / "state").glob("*/journals/*")]
+
+    def route(self) -> dict[str, Any]:
+        (path,) = self.folder.glob("runinfo/*/.heliograph/route.json")
+        assert path.stat().st_mode & 0o077 == 0
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def arrived(stack: Stack, workflow: Workflow) -> None:
+    """Wait until all is in the database, and hold it against the ledger."""
+    wait_for(lambda: not workflow.left(), 120, lambda: f"not shipped: {workflow.left()}")
+    found: list[str] = []
+
+    def agree() -> bool:
+        found[:] = differences(stack, workflow)
+        return not found
+
+    wait_for(agree, 60, lambda: "\n".join(found[:20]))
+
+
+def differences(stack: Stack, workflow: Workflow) -> list[str]:
+    ledger = {entry["task"]: entry for entry in workflow.ledger()}
+    of_run = f"WHERE run_id = '{workflow.run}'"
+    tasks = dict(map(tuple, stack.rows(f"SELECT task_id, task_func_name FROM task {of_run}")))
+    states = Counter(map(tuple, stack.rows(f"SELECT task_id, task_status_name FROM status {of_run}")))
+    found = [f"task {number} is in one of them only" for number in sorted(tasks.keys() ^ ledger.keys())]
+    for number, entry in ledger.items():
+        for state in (*RAN, entry["state"]):
+            if states.pop((number, state), 0) != 1:
+                found.append(f"task {number}: not once {state}")
+        if tasks.get(number) != entry["app"]:
+            found.append(f"task {number} is {tasks.get(number)}, not {entry['app']}")
+    return found + [f"more than there was: {extra}" for extra in states] + _sums(stack, workflow.run)
+
+
+def _sums(stack: Stack, run: str) -> list[str]:
+    """Rollups equal a fresh count, and nothing was dropped, put aside or left over."""
+    key = f"(SELECT id FROM runs WHERE run = '{run}')"
+    rollup = stack.rows(f"SELECT app, state, tasks FROM run_states WHERE tasks <> 0 AND run = {key}")
+    fresh = stack.rows(f"SELECT app, progress & 15, COUNT(*) FROM tasks WHERE run = {key} GROUP BY app, progress & 15")
+    zero = {
+        "aside": f"SELECT COUNT(*) FROM aside WHERE run = {key}",
+        "dropped by agents": f"SELECT COALESCE(SUM(dropped_samples + dropped_states), 0) FROM agents WHERE run = {key}",
+        "dropped by journals": f"SELECT COALESCE(SUM(samples + states + control), 0) FROM journals WHERE run = {key}",
+        "no end": f"SELECT COUNT(*) FROM runs WHERE run = '{run}' AND ended IS NULL",
+    }
+    found = [] if sorted(rollup) == sorted(fresh) else [f"rollups {rollup} are not {fresh}"]
+    return found + [f"{what}: {n}" for what, sql in zero.items() if (n := stack.rows(sql)[0][0]) != 0]

@@ -1,0 +1,159 @@
+"""The deployment as most people start it: `docker compose up -d --wait`, SQLite on a volume, a workflow on the host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.deploy.host import Workflow, arrived
+from tests.deploy.stack import Stack, wait_for
+
+pytestmark = pytest.mark.compose
+ROLES = ("hub", "writer")
+PAGES = {"hub": ("HUB_PORT", "55055"), "writer": (None, "55056")}
+
+
+@pytest.fixture(scope="module")
+def stack(stacks: Callable[..., Stack]) -> Stack:
+    made = stacks("observability")
+    made.up()
+    return made
+
+
+@pytest.fixture(scope="module")
+def workflow(stack: Stack) -> Iterator[Workflow]:
+    """A workflow on the host that ran to its end."""
+    made = Workflow(stack, "workflow")
+    try:
+        made.at_work(120)
+        made.finish()
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_workflow_on_the_host_is_recorded_whole_and_once(stack: Stack, workflow: Workflow) -> None:
+    arrived(stack, workflow)
+    assert stack.rows(f"SELECT COUNT(*) FROM resource WHERE run_id = '{workflow.run}'")[0][0] > 0
+
+
+def test_the_workflow_was_given_a_credential_that_may_only_publish(stack: Stack, workflow: Workflow) -> None:
+    route = workflow.route()
+    bus = urlsplit(route["bus"])
+    assert (bus.username, bus.hostname, str(bus.port)) == ("agent", "127.0.0.1", stack.settings["AMQP_PORT"])
+    (rights,) = (
+        line.split("\t")[1:]
+        for line in stack.run_in(
+            "rabbitmq", "rabbitmqctl", "-q", "--no-table-headers", "list_user_permissions", "agent"
+        ).splitlines()
+    )
+    assert rights == ["^$", r"^heliograph\.v1$", "^$"]
+
+
+def test_the_hub_answers_and_only_with_its_token(stack: Stack, workflow: Workflow) -> None:
+    assert stack.get("HUB_PORT", "/healthz")[0] == 200
+    assert stack.get("HUB_PORT", "/v1/runs")[0] == 401
+    status, body = stack.get("HUB_PORT", "/v1/runs", token=stack.secret("read-token"))
+    assert status == 200
+    assert workflow.run in body
+
+
+def test_ports_are_open_on_loopback_only(stack: Stack) -> None:
+    bound = {
+        binding["HostIp"]
+        for container in stack.containers()
+        for bindings in (container["NetworkSettings"]["Ports"] or {}).values()
+        for binding in bindings or []
+    }
+    assert bound == {"127.0.0.1"}
+
+
+def test_containers_have_no_rights_that_they_do_not_need(stack: Stack) -> None:
+    containers = stack.containers()
+    assert len(containers) >= 6
+    for container in containers:
+        host, config = container["HostConfig"], container["Config"]
+        name = config["Labels"]["com.docker.compose.service"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert 0 < host["Memory"] <= 1 << 30, name
+        assert host["PidsLimit"] > 0, name
+        assert host["NanoCpus"] > 0, name
+        assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}, name
+        if name == "init":
+            assert host["NetworkMode"] == "none"
+            assert {cap.removeprefix("CAP_") for cap in host["CapAdd"]} == {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
+        else:
+            assert not host["CapAdd"], name
+            assert config["User"].partition(":")[0] not in {"", "0", "root"}, name
+        once = name in {"init", "migrate"}
+        assert host["RestartPolicy"]["Name"] == ("no" if once else "unless-stopped"), name
+
+
+def test_no_secret_stands_in_an_environment_command_or_log(stack: Stack) -> None:
+    folder = ("bus", "public-bus", "join-token", "read-token", "signing-secret", "dashboard-password")
+    secrets = {urlsplit(text).password or text for text in map(stack.secret, folder)}
+    assert len(secrets) == len(folder)
+    logs = stack.compose("logs")
+    for container in stack.containers():
+        shown = f"{container['Config']['Env']} {container['Config']['Cmd']} {container['Args']}"
+        assert not [secret for secret in secrets if secret in shown]
+    assert not [secret for secret in secrets if secret in logs]
+
+
+def test_prometheus_scrapes_every_service_and_every_metric_of_the_rules_exists(stack: Stack) -> None:
+    def health() -> dict[str, str]:
+        targets = stack.prometheus("targets")["activeTargets"]
+        return {t["labels"]["job"]: f"{t['health']} {t['lastError']}" for t in targets}
+
+    jobs = {f"heliograph-{role}" for role in ROLES} | {"rabbitmq", "rabbitmq-queues", "prometheus"}
+    wait_for(lambda: health() == dict.fromkeys(jobs, "up "), 60, lambda: f"targets: {health()}")
+    rules = (stack.checkout / "helm" / "heliograph" / "files" / "rules.yml").read_text(encoding="utf-8")
+    expressions = re.sub(r"(?m)^ *(#|(summary|description|- name|- alert|- record):).*$", "", rules)
+    used = set(re.findall(r"\b(?:heliograph|rabbitmq)_\w+", expressions))
+    assert len(used) > 10
+    assert not used - stack.prometheus("metadata").keys()
+    loaded = [rule for group in stack.prometheus("rules")["groups"] for rule in group["rules"]]
+    assert len(loaded) == len(re.findall(r"(?m)^ +- (?:alert|record):", rules))
+    assert {rule["health"] for rule in loaded} <= {"ok", "unknown"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_metrics_are_valid(stack: Stack, workflow: Workflow, role: str) -> None:
+    assert workflow.ledger()
+    port = PAGES[role][1]
+    token = stack.secret("read-token") if role == "hub" else ""
+    code = (
+        "import sys, urllib.request as u; "
+        f"r = u.Request('http://127.0.0.1:{port}/metrics', headers={{'Authorization': 'Bearer ' + sys.argv[1]}}); "
+        "sys.stdout.write(u.urlopen(r).read().decode())"
+    )
+    text = stack.python_in(role, code, token)
+    assert "heliograph_" in text
+    checked = stack.attempt("exec", "-T", "prometheus", "promtool", "check", "metrics", given=text)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_down_and_up_again_keep_everything(stack: Stack, workflow: Workflow) -> None:
+    arrived(stack, workflow)
+    names = ("join-token", "read-token", "bus")
+    before = [stack.secret(name) for name in names]
+    tasks = "SELECT COUNT(*) FROM tasks"
+    counted = stack.rows(tasks)
+    stack.down()
+    assert stack.containers() == []
+    stack.up()
+    assert [stack.secret(name) for name in names] == before
+    assert stack.rows(tasks) == counted
+    again = Workflow(stack, "again")
+    try:
+        again.at_work(40)
+        again.finish()
+        arrived(stack, again)
+    finally:
+        again.stop()
+    arrived(stack, workflow)
