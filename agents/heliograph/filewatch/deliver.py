@@ -52,7 +52,7 @@ class Deliveries:
         self._config, self._memory = config, memory
         self._report, self._notify = report, notify
         self._prefix = config.root.rstrip("/") + "/"
-        self.keys = [rule_key(rule) for rule in config.rules]
+        self.keys = _keys(config.rules)
         self._rules = dict(zip(self.keys, config.rules, strict=True))
         self._waiting: dict[str, deque[Delivery]] = {}
         self._pool: Pool[_Work] = Pool(config.max_proc)
@@ -226,6 +226,12 @@ class Deliveries:
                 self._uncompleted = []
             except MemoryFailed as error:
                 log.warning("Watch %s: %s", self._config.watch, error)
+
+
+def _keys(rules: Sequence[Rule]) -> list[str]:
+    """The rules' names in the memory; of rules that are the same, each has its own."""
+    keys = [rule_key(rule) for rule in rules]
+    return [f"{key}-{keys[:number].count(key)}" for number, key in enumerate(keys)]
 
 
 def _batch(queue: deque[Delivery], prefix: str, *, command: bool) -> list[Delivery]:
