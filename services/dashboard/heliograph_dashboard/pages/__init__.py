@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from heliograph_dashboard.page import Page
-from heliograph_dashboard.pages import graph, summary, task, workflows
+from heliograph_dashboard.pages import (
+    blocks,
+    failures,
+    files,
+    graph,
+    node,
+    nodes,
+    resources,
+    summary,
+    task,
+    timeline,
+    workflows,
+)
 
 PAGES: tuple[Page, ...] = (
     workflows.PAGE,
     summary.PAGE,
     task.PAGE,
     graph.PAGE,
+    timeline.PAGE,
+    resources.PAGE,
+    failures.PAGE,
+    nodes.PAGE,
+    node.PAGE,
+    blocks.PAGE,
+    files.PAGE,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heliograph_store.read.busy import Busy
 from heliograph_store.read.efficiency import (
     Occupancy,
     Occupied,
@@ -21,8 +22,10 @@ from heliograph_store.read.efficiency import (
     memory_share,
     occupation,
     over_time,
+    spread,
     worker_share,
 )
+from heliograph_store.read.load import host_busy_of
 from heliograph_store.read.runs import Run, app_counts
 from heliograph_store.read.stints import pools_of, stints_of
 from heliograph_store.store import Store
@@ -65,7 +68,10 @@ def efficiency_of(store: Store, run: Run, *, buckets: int = 200) -> Efficiency:
     pools = pools_of(store, run)
     read = stints_of(store, run, pools, tasks_in_run=tasks)
     by_app = grouped_by(read.stints, lambda stint: stint.app)
-    hosts, moments = _exact(pools, read.stints, buckets) if read.complete else ([], [])
+    if read.complete:
+        hosts, moments = exact(pools, read.stints, buckets)
+    else:
+        hosts, moments = from_rollup(pools, host_busy_of(store, run, buckets))
     return Efficiency(
         workers=sum((host.workers for host in hosts), Share()),
         cpu=cpu_share(read.stints),
@@ -81,8 +87,53 @@ def efficiency_of(store: Store, run: Run, *, buckets: int = 200) -> Efficiency:
     )
 
 
-def _exact(pools: Sequence[Pool], stints: Sequence[Stint], buckets: int) -> tuple[list[OfHost], list[Occupancy]]:
+def exact(pools: Sequence[Pool], stints: Sequence[Stint], buckets: int) -> tuple[list[OfHost], list[Occupancy]]:
+    """Try by try."""
     occupied: list[Occupied] = occupation(pools, stints)
     by_host = grouped_by(occupied, lambda o: o.pool.host)
     hosts = [OfHost(host=host, workers=worker_share(by_host[host])) for host in sorted(by_host, key=lambda h: h or "")]
     return hosts, over_time(occupied, buckets=buckets)
+
+
+def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHost], list[Occupancy]]:
+    """From the busy time of nodes in stretches.
+
+    A node has the workers that its pools told of, for as long as they were there, and from its first to its last sign
+    as many more as its busiest stretch shows (threads register no number). Where tries still ran for longer than
+    that (at the edges, before a pool had told of itself), what they ran is what there was.
+    """
+    if not rows:
+        return [], []
+    width, first = max(row.width for row in rows), min(row.at for row in rows)
+    places = (max(row.at for row in rows) - first) // width + 1
+    busy_by_host: dict[str | None, list[int]] = {}
+    for row in rows:
+        busy_by_host.setdefault(row.name, [0] * places)[(row.at - first) // width] += row.busy
+    pools_by_host = grouped_by(pools, lambda pool: pool.host)
+    total = [[0.0, 0.0] for _ in range(places)]
+    shares = []
+    for host in sorted({*busy_by_host, *pools_by_host}, key=lambda name: name or ""):
+        used = busy_by_host.get(host, [0] * places)
+        there = _available(pools_by_host.get(host, ()), used, first, width)
+        for place, pair in enumerate(zip(used, there, strict=True)):
+            total[place][0] += pair[0]
+            total[place][1] += pair[1]
+        shares.append(OfHost(host=host, workers=Share(used=sum(used), available=sum(there))))
+    moments = [
+        Occupancy(at=first + place * width, busy=used / width, available=there / width)
+        for place, (used, there) in enumerate(total)
+    ]
+    return shares, moments
+
+
+def _available(pools: Sequence[Pool], used: Sequence[int], first: int, width: int) -> list[float]:
+    """Worker-microseconds of one node in each stretch."""
+    told = spread(((p.since, p.until, p.workers or 0) for p in pools), first, width, len(used))
+    more = max((round((u - t) / width) for u, t in zip(used, told, strict=True)), default=0)
+    if more > 0:
+        busy_at = [first + place * width for place, u in enumerate(used) if u]
+        since = min([*(p.since for p in pools), *(busy_at[:1])])
+        until = max([*(p.until for p in pools), *(at + width for at in busy_at[-1:])])
+        more_there = spread([(since, until, more)], first, width, len(used))
+        told = [t + m for t, m in zip(told, more_there, strict=True)]
+    return [float(max(u, t)) for u, t in zip(used, told, strict=True)]
