@@ -45,7 +45,7 @@ class Pool:
     memory_total: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stint:
     """One try at a worker. `cpu` in microseconds, `peak` and `memory` (what it may use) in bytes, None is unknown."""
 
@@ -58,10 +58,6 @@ class Stint:
     cores: float | None = None
     peak: int | None = None
     memory: int | None = None
-
-    @property
-    def ran(self) -> int:
-        return max(0, self.ended - self.began)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +159,15 @@ def cpu_share(stints: Iterable[Stint]) -> Share:
     used = available = 0.0
     tries = over = 0
     for stint in stints:
-        if stint.cpu is None or stint.ran <= 0:
+        ran = stint.ended - stint.began
+        if stint.cpu is None or ran <= 0:
             continue
         asked = stint.cores or 1.0
-        cores = max(asked, float(ceil(stint.cpu / stint.ran - ERROR)))
+        cores = max(asked, float(ceil(stint.cpu / ran - ERROR)))
         tries += 1
         over += cores > asked
-        available += cores * stint.ran
-        used += min(float(stint.cpu), cores * stint.ran)  # the rest is less than ERROR: how the clocks tick
+        available += cores * ran
+        used += min(float(stint.cpu), cores * ran)  # the rest is less than ERROR: how the clocks tick
     return Share(used=used, available=available, tries=tries, over=over)
 
 
@@ -179,12 +176,13 @@ def memory_share(stints: Iterable[Stint]) -> Share:
     used = available = 0.0
     tries = over = 0
     for stint in stints:
-        if stint.peak is None or not stint.memory or stint.ran <= 0:
+        ran = stint.ended - stint.began
+        if stint.peak is None or not stint.memory or ran <= 0:
             continue
         tries += 1
         over += stint.peak > stint.memory
-        used += float(stint.peak) * stint.ran
-        available += float(max(stint.peak, stint.memory)) * stint.ran
+        used += float(stint.peak) * ran
+        available += float(max(stint.peak, stint.memory)) * ran
     return Share(used=used, available=available, tries=tries, over=over)
 
 

@@ -72,14 +72,15 @@ def efficiency_of(store: Store, run: Run, *, buckets: int = 200) -> Efficiency:
         hosts, moments = exact(pools, read.stints, buckets)
     else:
         hosts, moments = from_rollup(pools, host_busy_of(store, run, buckets))
+    of_apps = [
+        OfApp(app=app, cpu=cpu_share(some), memory=memory_share(some))
+        for app, some in sorted(by_app.items(), key=lambda item: item[0] or "")
+    ]
     return Efficiency(
         workers=sum((host.workers for host in hosts), Share()),
-        cpu=cpu_share(read.stints),
-        memory=memory_share(read.stints),
-        apps=[
-            OfApp(app=app, cpu=cpu_share(some), memory=memory_share(some))
-            for app, some in sorted(by_app.items(), key=lambda item: item[0] or "")
-        ],
+        cpu=sum((one.cpu for one in of_apps), Share()),
+        memory=sum((one.memory for one in of_apps), Share()),
+        apps=of_apps,
         hosts=hosts,
         moments=moments,
         tries=len(read.stints),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, func, or_, select
+from sqlalchemy import Row, Select, bindparam, func, or_, select
 
 from heliograph.messages import FINAL, State
 from heliograph_store.read.efficiency import Pool, PoolKey, Stint
@@ -23,9 +23,9 @@ from heliograph_store.read.runs import Run
 from heliograph_store.schema import NUMBER_BITS, agents, apps, hosts, names, node_samples, nodes, origins, tasks, tries
 from heliograph_store.store import Store
 
-MANY: Final = 10_000
-"""Tries up to which all are read."""
-RANGES: Final = 100
+MANY: Final = 4000
+"""Tasks up to which all tries are read; of a larger run those of as many tasks."""
+RANGES: Final = 80
 """Stretches of consecutive tasks that are read of a larger run."""
 MIB: Final = 1 << 20
 _ENDS: Final = (State.RUNNING_ENDED, *sorted((*FINAL, State.FAIL_RETRYABLE), key=lambda state: state.rank))
@@ -92,12 +92,14 @@ def stints_of(
             apps=dict(connection.execute(select(apps.c.id, apps.c.name)).tuples().all()),
             hosts=dict(connection.execute(select(hosts.c.id, hosts.c.name)).tuples().all()),
         )
-        ranges = [None] if complete else list(_ranges(store, run.id, many))
-        for span in ranges:
-            query = _query(run.id, app)
-            if span is not None:
-                query = query.where(tries.c.task >= span[0], tries.c.task <= span[1])
+        query = _query(run.id, app)
+        if complete:
             found += (_stint(row, texts, known, run) for row in connection.execute(query))
+        else:
+            query = query.where(tries.c.task.between(bindparam("first"), bindparam("last")))
+            for first, last in _ranges(store, run.id, many):
+                rows = connection.execute(query, {"first": first, "last": last})
+                found += (_stint(row, texts, known, run) for row in rows)
     return Stints(stints=found, complete=complete)
 
 
