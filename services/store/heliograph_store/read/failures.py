@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from heliograph_store.fingerprint import parts
 from heliograph_store.read.query import beyond, fetch, page_size
 from heliograph_store.read.tries import Try, try_of, try_query
-from heliograph_store.schema import apps, failure_kinds, hosts, run_failures, tries
+from heliograph_store.schema import WIDTHS, apps, failure_kinds, host_busy, hosts, run_failures, tries
 from heliograph_store.store import Store
 
 MOST: Final = 500
@@ -42,6 +42,33 @@ class FailureGroup:
             return None
         host, count = self.hosts[0]
         return (host, count / self.tries) if host is not None and count / self.tries >= NEARLY_ALL else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostTries:
+    """How many tries ran on a host (None: not known), and how many of them went wrong."""
+
+    host: str | None
+    tries: int
+    failed: int
+
+
+def host_tries(store: Store, run_id: int) -> list[HostTries]:
+    """Every host that a try of the run began on, the one with the most tries first; from the rollups `host_busy` (the
+    rows by the hour) and `run_failures`."""
+    b, f = host_busy.c, run_failures.c
+    begun = select(b.host, func.sum(b.begins).label("n")).where(b.run == run_id, b.width == WIDTHS[1]).group_by(b.host)
+    wrong = select(f.host, func.sum(f.tries).label("n")).where(f.run == run_id).group_by(f.host)
+    failed = {row["host"]: int(row["n"]) for row in fetch(store, wrong)}
+    counted = begun.subquery()
+    query = select(hosts.c.name, counted.c.host, counted.c.n).select_from(
+        counted.outerjoin(hosts, hosts.c.id == counted.c.host)
+    )
+    found = [
+        HostTries(host=row["name"], tries=int(row["n"]), failed=failed.get(row["host"], 0))
+        for row in fetch(store, query)
+    ]
+    return sorted(found, key=lambda h: (-h.tries, h.host or ""))
 
 
 def failure_groups(store: Store, run_id: int, *, app: str | None = None, limit: int = MOST) -> list[FailureGroup]:

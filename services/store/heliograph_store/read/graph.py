@@ -1,4 +1,4 @@
-"""The graph of a run: by app, around one task, or whole while it is small enough to be drawn.
+"""The graph of tasks: around one of them, or whole while the run is small enough to be drawn (by app: `app_graph`).
 
 An edge goes from what is waited for to what waits, so that time runs along it; a join goes from the joined task to the
 one that joined it.
@@ -19,16 +19,6 @@ from heliograph_store.store import Store
 MAX_DEPTH: Final = 20
 _TOGETHER: Final = 500
 """Keys in one query."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AppEdge:
-    """How often tasks of one app wait for tasks of another (or the same) one: as a dependency, and by joining it."""
-
-    start: str | None
-    end: str | None
-    dependencies: int
-    joins: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,31 +45,6 @@ class TaskGraph:
     nodes: Sequence[TaskNode]
     edges: Sequence[tuple[int, int, bool]]
     hidden: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-
-
-def app_edges(store: Store, run_id: int) -> list[AppEdge]:
-    """Edges of the condensed graph."""
-    before, after = tasks.alias("before"), tasks.alias("after")
-    first, second = apps.alias("first"), apps.alias("second")
-    joins = func.sum((edges.c.join_try != DEPENDENCY).cast(edges.c.join_try.type))
-    query = (
-        select(
-            first.c.name.label("start"), second.c.name.label("end"), func.count().label("edges"), joins.label("joins")
-        )
-        .select_from(
-            edges.outerjoin(before, and_(before.c.run == edges.c.run, before.c.task == edges.c.depends_on))
-            .outerjoin(after, and_(after.c.run == edges.c.run, after.c.task == edges.c.task))
-            .outerjoin(first, first.c.id == before.c.app)
-            .outerjoin(second, second.c.id == after.c.app)
-        )
-        .where(edges.c.run == run_id)
-        .group_by(first.c.name, second.c.name)
-    )
-    found = [
-        AppEdge(start=row["start"], end=row["end"], dependencies=row["edges"] - row["joins"], joins=int(row["joins"]))
-        for row in fetch(store, query)
-    ]
-    return sorted(found, key=lambda edge: (edge.start or "", edge.end or ""))
 
 
 def whole_graph(store: Store, run_id: int, *, limit: int = 20_000) -> TaskGraph | None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
-from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name, state_rank, try_number
+from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name, try_number
+from heliograph_store.read.task_order import Filters, Key, Sort, task_keys
 from heliograph_store.read.tries import Try, tries_of
 from heliograph_store.schema import (
     DEPENDENCY,
-    STATES,
     UNKNOWN_STATE,
     apps,
     edges,
@@ -26,12 +26,11 @@ from heliograph_store.schema import (
 )
 from heliograph_store.store import Store
 
-_EXECUTOR = func.coalesce(tries.c.executor, tasks.c.executor)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task and where its latest try is. `task` is the key, `number` what its program calls it."""
+    """A task and where its latest try is. `task` is the key, `number` what its program calls it. `since` and `took` are
+    when the latest try began and how long it ran, by whatever tells."""
 
     task: int
     number: int
@@ -50,7 +49,9 @@ class Task:
     began: int | None
     ended: int | None
     elapsed: int | None
+    took: int | None
     peak_rss: int | None
+    since: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,27 +103,54 @@ def task_page(
     state: str | None = None,
     executor: str | None = None,
     host: str | None = None,
-    after: int | None = None,
-    limit: int = 100,
+    min_took: int | None = None,
+    max_took: int | None = None,
+    text: str | None = None,
+    sort: Sort = "task",
+    descending: bool = False,
     newest_first: bool = False,
+    after: Key | int | None = None,
+    limit: int = 100,
 ) -> list[Task]:
-    """Tasks of a run in the order of their keys; `after` is the key of the last one read.
+    """Tasks of a run by what they are, and sorted by their key (which is the order of submission), by when their latest
+    try began, or by its run time; tasks without that stand last. `after` is the `page_key` of the last one read.
 
-    `executor` and `host` are those of the latest try. Walks the run's part of the primary key of `tasks` from `after`
-    on, and stops at `limit` matches; a filter that matches little reads more of it.
+    `executor` and `host` are those of the latest try, `min_took` and `max_took` (microseconds, both included) its run
+    time; `text` stands in the app's name, paths, inputs, outputs or hashsum, or is the task's number. `newest_first`
+    is `descending`.
+
+    Served by an index: every sort alone and within an app; app, state and executor in any combination by task; host by
+    task; a range of run times by run time. Any other combination is read from the smallest of these sets and sorted
+    when that set has at most 20,000 tasks, and else along the index of the sort, passing over what does not match.
+    `text` has no index.
     """
-    key = tasks.c.task
-    query = _query().where(tasks.c.run == run_id, *_filters(app, state, executor, host))
-    query = query.order_by(key.desc() if newest_first else key).limit(page_size(limit))
-    if after is not None:
-        query = query.where(key < after if newest_first else key > after)
-    return [_task(row) for row in fetch(store, query)]
+    filters = Filters(
+        app=app, state=state, executor=executor, host=host, min_took=min_took, max_took=max_took, text=text or None
+    )
+    place = (None, after) if isinstance(after, int) else after
+    keys = task_keys(
+        store,
+        run_id,
+        filters,
+        sort=sort,
+        descending=descending or newest_first,
+        after=place,
+        limit=page_size(limit),
+    )
+    query = _query().where(tasks.c.run == run_id, tasks.c.task.in_(keys))
+    found = {row["task"]: _task(row) for row in (fetch(store, query) if keys else [])}
+    return [found[key] for key in keys if key in found]
+
+
+def page_key(task: Task, sort: Sort = "task") -> Key:
+    """A task's place in `task_page`."""
+    return (None if sort == "task" else task.since if sort == "began" else task.took, task.task)
 
 
 def task_detail(store: Store, run_id: int, task: int) -> TaskDetail | None:
     """One task with its tries and its neighbours both ways, None when there is none.
 
-    By primary keys; only what needs *this* task is a scan of the run's part of `edges`.
+    By primary keys, and `ix_edges_reverse` for what needs this task.
     """
     extra = ("parent", "fail_cost", "hashsum", "inputs", "outputs", "stdin", "stdout", "stderr", "resources")
     query = _query().add_columns(*(tasks.c[name] for name in extra))
@@ -174,7 +202,7 @@ def _query() -> Select[Any]:
     joined = (
         tasks.outerjoin(tries, latest)
         .outerjoin(apps, apps.c.id == tasks.c.app)
-        .outerjoin(names, names.c.id == _EXECUTOR)
+        .outerjoin(names, names.c.id == tasks.c.runs_on)
         .outerjoin(hosts, hosts.c.id == tries.c.host)
         .outerjoin(block, block.c.id == tries.c.block)
     )
@@ -195,23 +223,10 @@ def _query() -> Select[Any]:
         func.coalesce(y.began, y.running).label("began"),
         func.coalesce(y.ended, y.running_ended).label("ended"),
         y.elapsed,
+        t.took,
         y.peak_rss,
+        t.began.label("since"),
     ).select_from(joined)
-
-
-def _filters(app: str | None, state: str | None, executor: str | None, host: str | None) -> list[ColumnElement[bool]]:
-    """Conditions on ids, so that texts are looked up once and not for every row."""
-    found: list[ColumnElement[bool]] = []
-    if app is not None:
-        found.append(tasks.c.app == select(apps.c.id).where(apps.c.name == app).scalar_subquery())
-    if state is not None:
-        found.append(state_rank(tasks.c.progress) == (STATES.index(state) if state in STATES else UNKNOWN_STATE))
-    if executor is not None:
-        label = select(names.c.id).where(names.c.name == executor).scalar_subquery()
-        found.append(label == _EXECUTOR)
-    if host is not None:
-        found.append(tries.c.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery())
-    return found
 
 
 def _task(row: dict[str, Any]) -> Task:

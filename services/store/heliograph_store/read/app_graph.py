@@ -1,0 +1,143 @@
+"""The graph of a run by app: how often tasks of one app wait for tasks of another.
+
+Counted while a run is small. Of a larger one, apps with few tasks are counted, and those with many are estimated from
+ranges of tasks spread evenly over the run: exact numbers would need a row for every task, and nobody reads them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from heliograph_store.read.query import fetch
+from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, apps, edges, origins, run_states, tasks
+from heliograph_store.store import Store
+
+COUNTED: Final = 25_000
+"""Tasks of a run up to which all are counted."""
+FEW: Final = 6_000
+"""Tasks of small apps, taken together, that are counted in a larger run."""
+RANGES: Final = 48
+SAMPLED: Final = 12_000
+"""Tasks that are read in all ranges together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppEdge:
+    """How often tasks of the app `end` wait for tasks of the app `start`: as a dependency, and by joining it.
+
+    `about`: estimated from a part of the tasks of `end`.
+    """
+
+    start: str | None
+    end: str | None
+    dependencies: int
+    joins: int
+    about: bool = False
+
+
+def app_edges(store: Store, run_id: int) -> list[AppEdge]:
+    """Edges of the condensed graph, by name. By primary keys and the index on `tasks (run, app)`."""
+    sizes = {
+        row["app"]: int(row["n"])
+        for row in fetch(
+            store,
+            select(run_states.c.app, func.sum(run_states.c.tasks).label("n"))
+            .where(run_states.c.run == run_id)
+            .group_by(run_states.c.app),
+        )
+        if row["n"]
+    }
+    if sum(sizes.values()) <= COUNTED:
+        return _named(store, _Edges.of(_rows(store, run_id, (tasks.c.task >= 0,))), set())
+    few = _small(sizes)
+    counted = _Edges.of(_rows(store, run_id, [tasks.c.app == app for app in few]))
+    sample = _Edges.of(_rows(store, run_id, [tasks.c.task.between(*span) for span in _ranges(store, run_id)]))
+    sampled = {app: sizes[app] / n for app, n in sample.tasks.items() if app in sizes and app not in few}
+    for key, number in sample.edges.items():
+        if key[1] in sampled:
+            counted.edges[key] = max(1, round(number * max(1.0, sampled[key[1]])))
+    return _named(store, counted, set(sampled))
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Edges by (app waited for, app that waits, by joining?), and how many tasks of each app were looked at."""
+
+    edges: Counter[tuple[int, int, bool]]
+    tasks: Counter[int]
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[Any]]) -> _Edges:
+        found, seen = cls(Counter(), Counter()), set()
+        for task, app, join_try, other in rows:
+            if task not in seen:
+                seen.add(task)
+                found.tasks[app] += 1
+            if join_try is not None:
+                found.edges[(other or 0, app, join_try != DEPENDENCY)] += 1
+        return found
+
+
+def _rows(store: Store, run_id: int, parts: Iterable[ColumnElement[bool]]) -> Iterator[Sequence[Any]]:
+    """(task, its app, join_try, app of what it waits for) for every edge of these tasks, and once for one without."""
+    before = tasks.alias("before")
+    whole = tasks.outerjoin(edges, and_(edges.c.run == tasks.c.run, edges.c.task == tasks.c.task)).outerjoin(
+        before, and_(before.c.run == edges.c.run, before.c.task == edges.c.depends_on)
+    )
+    wanted = select(tasks.c.task, tasks.c.app, edges.c.join_try, before.c.app).select_from(whole)
+    with store.connection() as connection:
+        for part in parts:
+            yield from connection.execute(wanted.where(tasks.c.run == run_id, part)).tuples()
+
+
+def _small(sizes: dict[int, int]) -> set[int]:
+    """The smallest apps, as many as together have few tasks."""
+    found: set[int] = set()
+    total = 0
+    for app, size in sorted(sizes.items(), key=lambda item: (item[1], item[0])):
+        total += size
+        if total > FEW:
+            break
+        found.add(app)
+    return found
+
+
+def _ranges(store: Store, run_id: int) -> Iterator[tuple[int, int]]:
+    """Ranges of task keys, evenly over the numbers of the run's origins."""
+    t = tasks.c
+    found = [row["idx"] for row in fetch(store, select(origins.c.idx).where(origins.c.run == run_id))]
+    spans: list[tuple[int, int]] = []
+    for origin in found[:: len(found) // RANGES + 1]:
+        part = and_(t.run == run_id, t.task >= origin << NUMBER_BITS, t.task < (origin + 1) << NUMBER_BITS)
+        (span,) = fetch(store, select(func.min(t.task).label("first"), func.max(t.task).label("last")).where(part))
+        if span["first"] is not None:
+            spans.append((span["first"], span["last"] - span["first"] + 1))
+    total = sum(size for _, size in spans)
+    for first, size in spans:
+        pieces = max(1, round(RANGES * size / total))
+        wanted = max(1, SAMPLED * size // total // pieces)
+        for piece in range(pieces):
+            start, end = first + size * piece // pieces, first + size * (piece + 1) // pieces
+            yield start, min(start + wanted, end) - 1
+
+
+def _named(store: Store, found: _Edges, about: set[int]) -> list[AppEdge]:
+    ids = {app for start, end, _ in found.edges for app in (start, end)}
+    name = {row["id"]: row["name"] for row in fetch(store, select(apps).where(apps.c.id.in_(ids)))}
+    pairs = {key[:2] for key in found.edges}
+    made = [
+        AppEdge(
+            start=name.get(start),
+            end=name.get(end),
+            dependencies=found.edges[(start, end, False)],
+            joins=found.edges[(start, end, True)],
+            about=end in about,
+        )
+        for start, end in pairs
+    ]
+    return sorted(made, key=lambda edge: (edge.start or "", edge.end or ""))
