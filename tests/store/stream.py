@@ -194,8 +194,8 @@ def _try(
     if not lost:
         error = {"exc_type": "ValueError", "exc_message": "x", "traceback": "Traceback …"} if failed else {}
         out.append(
-            TaskEnded(at=next(clock), try_=attempt, host=host, pid=pid, ok=not failed, elapsed=head["number"] ** 2 % 23, cpu_user=3,
-                      peak_rss=1 << 20, peak_exact=True, **error, **head)
+            TaskEnded(at=next(clock), try_=attempt, host=host, pid=pid, ok=not failed, elapsed=head["number"] ** 2 % 23,
+                      cpu_user=3, peak_rss=1 << 20, peak_exact=True, **error, **head)
         )  # fmt: skip
     return out
 
