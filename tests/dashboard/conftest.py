@@ -121,15 +121,21 @@ def _over(database: Path) -> bool:
 
 
 @pytest.fixture
-def open_dashboard(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Start a dashboard on a database; returns its URL. Settings as keyword arguments."""
+def servers() -> Iterator[ExitStack]:
+    """What runs beside a test, stopped after its page is closed: a page whose server goes away complains."""
     with ExitStack() as stack:
+        yield stack
 
-        def start(database: Path | str, *arguments: str, **variables: str) -> str:
-            log = tmp_path / f"dashboard-{time.monotonic_ns()}.log"
-            return stack.enter_context(viewing(database, *arguments, log=log, **variables))
 
-        yield start
+@pytest.fixture
+def open_dashboard(tmp_path: Path, servers: ExitStack) -> Callable[..., str]:
+    """Start a dashboard on a database; returns its URL. Settings as keyword arguments."""
+
+    def start(database: Path | str, *arguments: str, **variables: str) -> str:
+        log = tmp_path / f"dashboard-{time.monotonic_ns()}.log"
+        return servers.enter_context(viewing(database, *arguments, log=log, **variables))
+
+    return start
 
 
 @contextmanager
@@ -192,8 +198,9 @@ def faults() -> Faults:
 
 
 @pytest.fixture
-def page(chromium: Any, faults: Faults) -> Iterator[Any]:
+def page(chromium: Any, faults: Faults, servers: ExitStack) -> Iterator[Any]:
     """A page in a context of its own, 1360 x 850, light, in the zone of New York."""
+    del servers  # they end after the page
     context = chromium.new_context(
         viewport={"width": 1360, "height": 850}, color_scheme="light", timezone_id="America/New_York", locale="en-US"
     )

@@ -1,22 +1,24 @@
-"""Puts a dashboard together: pages, shell, store, routes.
+"""Puts a dashboard together: pages, shell, store, live updates, routes.
 
-In: a DashboardConfig. Out: a FastAPI app; `serve` in the composition root runs it.
+In: a DashboardConfig. Out: a FastAPI app; the composition root serves it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from dash import Dash
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
-from heliograph_dashboard.backend import Backend, reset_current_request, set_current_request
+from heliograph_dashboard.backend import Backend
 from heliograph_dashboard.config import DashboardConfig
-from heliograph_dashboard.data import Data, Versions
+from heliograph_dashboard.data import Data
+from heliograph_dashboard.index import TEMPLATE, Index
+from heliograph_dashboard.live import Live, Versions, run_finder
 from heliograph_dashboard.pages import PAGES
 from heliograph_dashboard.shell import build
 from heliograph_dashboard.urls import Urls
@@ -29,8 +31,9 @@ ASSETS = Path(__file__).with_name("assets")
 def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = None) -> FastAPI:
     """The dashboard as an ASGI app. `locate` says where the database is now, for one whose file moves."""
     holder = StoreHolder(locate or (lambda: config.database_url))
-    data = Data(holder.get, Versions(of=lambda _run: int(time.monotonic())), config)
-    urls = Urls(PAGES)
+    versions = Versions(holder.get, every=config.poll)
+    data = Data(holder.get, versions, config)
+    live = Live(versions, run_finder(holder.get), every=config.poll)
     dash = Dash(
         "heliograph_dashboard",
         backend=Backend,
@@ -38,51 +41,53 @@ def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = No
         use_pages=False,
         serve_locally=True,
         suppress_callback_exceptions=True,  # most components stand on one page only
+        index_string=TEMPLATE,
         title="Heliograph",
         update_title="",
         add_log_handler=False,
         requests_pathname_prefix="/",
         routes_pathname_prefix="/",
     )
-    build(dash, data, urls)
+    dash.backend.versions = versions
+    build(dash, data, Urls(PAGES))
     for page in PAGES:
         page.callbacks(dash, data)
     dash._setup_server()
     app: FastAPI = dash.server
+    app.state.live, app.state.versions = live, versions
 
-    async def index(request: Request) -> Response:
-        return Response(_index(dash, request), media_type="text/html")
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        polling = asyncio.create_task(live.poll())
+        try:
+            yield
+        finally:
+            polling.cancel()
+            versions.close()
+            holder.close()
 
-    app.add_api_route("/{path:path}", index, methods=["GET"], include_in_schema=False)
+    app.router.lifespan_context = lifespan
+    app.add_api_route("/live", live.answer, methods=["GET"])
+    app.add_api_websocket_route("/live", live.serve)
+    app.add_api_route("/{path:path}", Index(dash).serve, methods=["GET"])
     return app
 
 
-def _index(dash: Dash, request: Request) -> Any:
-    token = set_current_request(request)
-    try:
-        return dash.index()
-    finally:
-        reset_current_request(token)
-
-
 class StoreHolder:
-    """The store, opened at the first use and kept. Raises StoreError while it cannot be used."""
+    """The store, opened at the first use and kept as long as it stands there. Raises StoreError while it is away."""
 
     def __init__(self, locate: Callable[[], str]) -> None:
         self._locate = locate
         self._lock = threading.Lock()
         self._store: Store | None = None
+        self._url = ""
 
     def get(self) -> Store:
         with self._lock:
-            if self._store is None:
-                store = connect(self._locate(), read_only=True)
-                try:
-                    check(store)
-                except BaseException:
-                    store.close()
-                    raise
-                self._store = store
+            gone = self._store is not None and self._store.path is not None and not self._store.path.exists()
+            if self._store is None or gone:
+                self._open()
+            assert self._store is not None  # noqa: S101
             return self._store
 
     def close(self) -> None:
@@ -90,3 +95,14 @@ class StoreHolder:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+
+    def _open(self) -> None:
+        store = connect(self._locate(), read_only=True)
+        try:
+            check(store)
+        except BaseException:
+            store.close()
+            raise
+        if self._store is not None:
+            self._store.close()
+        self._store = store

@@ -16,6 +16,7 @@ from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, Final
 
+import anyio
 from dash import Dash, _validate
 from dash.backends._fastapi import FastAPIDashServer, reset_current_request, set_current_request
 from dash.exceptions import DependencyException, InvalidResourceError, PreventUpdate
@@ -24,19 +25,27 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from heliograph_dashboard.answers import Answer, Answers, answer_of
+from heliograph_dashboard.live import Versions
+from heliograph_dashboard.urls import prefix
 from heliograph_store.errors import StoreError
+
+__all__ = ["Backend", "packed_answer", "reset_current_request", "run_callback", "set_current_request"]
 
 log = logging.getLogger("heliograph.dashboard")
 A_YEAR: Final = "public, max-age=31536000, immutable"
-__all__ = ["Backend", "answer", "reset_current_request", "set_current_request"]
-
 BAD_BODY: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+MAX_BODY: Final = 4 << 20
+AT_ONCE: Final = 12
+"""Callbacks that run at the same time; more would only wait for each other."""
 
 
 class Backend(FastAPIDashServer):
     """What Dash asks of a server."""
 
     websocket_capability = False  # live updates have a socket of their own
+    versions: Versions
+    """Given before the first request."""
 
     @staticmethod
     def create_app(name: str = "", config: dict[str, Any] | None = None) -> FastAPI:
@@ -65,22 +74,31 @@ class Backend(FastAPIDashServer):
             plain, packed = _packaged(package_name, path)
         except (DependencyException, InvalidResourceError, OSError):
             return JSONResponse({"error": "there is no such script"}, status_code=404)
-        headers = {"cache-control": A_YEAR if fingerprint else "no-cache", "vary": "accept-encoding"}
-        if packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-            headers["content-encoding"] = "gzip"
-            plain = packed
         kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        return Response(plain, media_type=kind, headers=headers)
+        answer = Answer(status=200, body=plain, packed=packed, kind=kind)
+        return packed_answer(request, answer, cache=A_YEAR if fingerprint else "no-cache")
 
     def serve_callback(self, dash_app: Dash) -> Any:
-        async def dispatch(request: Request) -> Response:
-            body = await request.body()
-            return await run_in_threadpool(answer, dash_app, request, body)
+        answers, limiter = Answers(), anyio.CapacityLimiter(AT_ONCE)
 
+        async def dispatch(request: Request) -> Response:
+            raw = await request.body()
+            if len(raw) > MAX_BODY:
+                return JSONResponse({"error": "this is more than a page ever sends"}, status_code=413)
+            if not self.versions.fresh():
+                await run_in_threadpool(self.versions.of, None)
+
+            async def make() -> Answer:
+                return await anyio.to_thread.run_sync(run_callback, dash_app, request, raw, limiter=limiter)
+
+            answer = await answers.get((prefix.get(), self.versions.generation, raw), make)
+            return packed_answer(request, answer, cache="no-store")
+
+        dash_app.server.state.answers = answers
         return dispatch
 
 
-def answer(dash_app: Dash, request: Request, raw: bytes) -> Response:
+def run_callback(dash_app: Dash, request: Request, raw: bytes) -> Answer:
     """Run one callback. What a client got wrong is a 400, a database that is away a 503; neither tells insides."""
     token = set_current_request(request)
     try:
@@ -91,20 +109,35 @@ def answer(dash_app: Dash, request: Request, raw: bytes) -> Response:
             values = dash_app._inputs_to_vals(context.inputs_list + context.states_list)
         except BAD_BODY as error:
             log.debug("a callback that cannot be understood: %r", error)
-            return JSONResponse({"error": "this is no callback of this dashboard; reload the page"}, status_code=400)
+            return _sorry("this is no callback of this dashboard; reload the page", 400)
         call = dash_app._execute_callback(function, values, context.outputs_list, context)
-        content = copy_context().run(call)
-        return Response(content, media_type="application/json")
+        return answer_of(copy_context().run(call).encode())
     except PreventUpdate:
-        return Response(status_code=204)
+        return Answer(status=204, body=b"")
     except StoreError as error:
         log.warning("the database does not answer: %s", error)
-        return JSONResponse({"error": "the database cannot be read now"}, status_code=503)
+        return _sorry("the database cannot be read now", 503)
     except Exception:  # the border of a page: the others go on
         log.exception("a callback went wrong")
-        return JSONResponse({"error": "the dashboard made a mistake; see its log"}, status_code=500)
+        return _sorry("the dashboard made a mistake; see its log", 500)
     finally:
         reset_current_request(token)
+
+
+def _sorry(text: str, status: int) -> Answer:
+    return Answer(status=status, body=json.dumps({"error": text}).encode())
+
+
+def packed_answer(request: Request, answer: Answer, *, cache: str) -> Response:
+    """An answer, compressed for those who take that."""
+    headers = {"cache-control": cache, "vary": "accept-encoding"}
+    body = answer.body
+    if answer.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+        body = answer.packed
+    if answer.status == 204:
+        return Response(status_code=204, headers=headers)
+    return Response(body, status_code=answer.status, media_type=answer.kind, headers=headers)
 
 
 @lru_cache(maxsize=256)

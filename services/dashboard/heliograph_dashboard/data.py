@@ -10,10 +10,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from heliograph_dashboard.config import DashboardConfig
+from heliograph_dashboard.live import Versions
 from heliograph_store.read.runs import Run
 from heliograph_store.store import Store
 
@@ -21,13 +21,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 KEPT: Final = 256
 """Answers that are kept; a page asks for a handful."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Versions:
-    """Says how often a run (None: any run) has changed as far as is known."""
-
-    of: Callable[[int | None], int]
 
 
 class Data:
@@ -46,7 +39,7 @@ class Data:
         """
         version = self._versions.of(_run_of(args, kwargs))
         try:
-            key = (function, args, tuple(sorted(kwargs.items())))
+            key = (function, tuple(map(_part, args)), tuple((k, _part(v)) for k, v in sorted(kwargs.items())))
             hash(key)
         except TypeError:
             return function(self._open(), *args, **kwargs)
@@ -78,6 +71,11 @@ class Data:
                 if (known := self._answers.get(key)) is not None and known[1] is future:
                     del self._answers[key]
             future.set_exception(error)
+
+
+def _part(value: Any) -> Any:
+    """A part of a key: a run is known by its number, whatever is known of it."""
+    return (Run, value.id) if isinstance(value, Run) else value
 
 
 def _run_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

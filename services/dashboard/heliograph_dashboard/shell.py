@@ -70,11 +70,7 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         State("paused", "data"),
         prevent_initial_call=True,
     )
-    browser(
-        ClientsideFunction("heliograph", "look"),
-        Output("looking-done", "data"),
-        Input("looking", "data"),
-    )
+    browser(ClientsideFunction("heliograph", "look"), Output("looking-done", "data"), Input("looking", "data"))
 
     @dash.callback(
         Output("page", "children"),
@@ -123,6 +119,8 @@ def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> An
         run = data.read(find_run, params["run"])
         if run is None:
             return _nowhere(urls, f"There is no run {params['run'][:80]} in this database")
+    # The version first: what changes while the page is being made is then news.
+    looking = {"run": None if run is None else run.run, "version": data.version(None if run is None else run.id)}
     view = View(
         data=data,
         urls=urls,
@@ -132,7 +130,6 @@ def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> An
         zone=route.get("zone") or "UTC",
     )
     head = None if run is None else run_head(data, run)
-    looking = {"run": None if run is None else run.run}
     name = page.title or page.name.capitalize()
     title = " · ".join([name, *([run.name or run.run[:8]] if run is not None else []), "Heliograph"])
     return page.layout(view), _crumbs(view, page), head, _navigation(view, page), looking, title
@@ -200,6 +197,7 @@ def _frame(urls: Urls) -> Component:
         dcc.Store(id="tick"),
         dcc.Store(id="looking", data={"run": None}),
         dcc.Store(id="looking-done"),
+        dcc.Store(id="trouble", data=False),
         dcc.Store(id="paused", data=False),
         dcc.Store(id="theme"),
         dcc.Store(id="page-title"),

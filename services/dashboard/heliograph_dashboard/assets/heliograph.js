@@ -1,11 +1,10 @@
-/* What the browser does by itself: routing, theme, pause, live updates. In: stores of the shell. Out: stores of the shell.
+/* What the browser does by itself: routing, theme. In: stores of the shell. Out: stores of the shell.
    Texts are only ever set as text. */
 (function () {
   "use strict";
   const dc = (window.dash_clientside = window.dash_clientside || {});
   const THEME = "heliograph-theme";
   let ownSearch = null; // the search that a page has just written into the URL
-  let paused = false;
 
   function stored() {
     try { return localStorage.getItem(THEME); } catch (e) { return null; }
@@ -56,12 +55,6 @@
       document.body.setAttribute("data-ag-theme-mode", theme);
       return [theme, theme];
     },
-    pause: function (clicks, was) {
-      paused = !was;
-      document.documentElement.toggleAttribute("data-paused", paused);
-      return [paused, paused ? "true" : "false"];
-    },
-    look: function (looking) { return dc.no_update; },
     title: function (title) {
       if (title) document.title = title;
       return dc.no_update;
