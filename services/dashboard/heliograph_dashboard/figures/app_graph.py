@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log10
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from heliograph_dashboard.figures.colours import GROUP, app_colours, template
 from heliograph_dashboard.figures.graph import JOIN, Colour, Figure
 from heliograph_dashboard.figures.graph_layout import STEP, layered, layers
 from heliograph_dashboard.figures.labels import app_label
-from heliograph_store.read.graph import AppEdge
+from heliograph_store.read.app_graph import AppEdge
 from heliograph_store.read.runs import AppCounts
 
 MOST: Final = 60
@@ -46,6 +46,18 @@ class Card:
     @property
     def title(self) -> str:
         return f"{self.others} more apps" if self.others else app_label(self.app, 17)
+
+
+class Link(NamedTuple):
+    """How often tasks of one card wait for those of another; `about`: the numbers are estimates."""
+
+    dependencies: int = 0
+    joins: int = 0
+    about: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.dependencies + self.joins
 
 
 Place = tuple[float, float]
@@ -100,8 +112,8 @@ def app_figure(counts: Sequence[AppCounts], edges: Sequence[AppEdge], *, colour:
 
 def condensed(
     counts: Sequence[AppCounts], edges: Sequence[AppEdge], most: int = MOST
-) -> tuple[list[Card], dict[tuple[int, int], tuple[int, int]]]:
-    """Cards, and between their places (dependencies, joins). Small apps beyond `most` share the last card."""
+) -> tuple[list[Card], dict[tuple[int, int], Link]]:
+    """Cards, and the links between their places. Small apps beyond `most` share the last card."""
     largest = sorted(counts, key=lambda c: (-c.total, c.app or ""))
     own = largest if len(largest) <= most else largest[: most - 1]
     cards = [Card(app=c.app, states=c.states) for c in sorted(own, key=lambda c: (c.app is None, c.app or ""))]
@@ -114,12 +126,12 @@ def condensed(
             for state, tasks in count.states.items():
                 states[state] = states.get(state, 0) + tasks
         cards.append(Card(app=None, states=states, others=len(rest)))
-    links: dict[tuple[int, int], tuple[int, int]] = {}
+    links: dict[tuple[int, int], Link] = {}
     for edge in edges:
         if edge.start in place and edge.end in place:
             key = (place[edge.start], place[edge.end])
-            before = links.get(key, (0, 0))
-            links[key] = (before[0] + edge.dependencies, before[1] + edge.joins)
+            had = links.get(key, Link())
+            links[key] = Link(had.dependencies + edge.dependencies, had.joins + edge.joins, had.about or edge.about)
     return cards, links
 
 
@@ -189,18 +201,18 @@ def _card_texts(card: Card, x: float, y: float, theme: str | None) -> Iterator[F
 
 
 def _link_traces(
-    links: Mapping[tuple[int, int], tuple[int, int]],
+    links: Mapping[tuple[int, int], Link],
     ways: Mapping[tuple[int, int], Sequence[Place]],
     theme: str | None,
     notes: list[Figure],
 ) -> Iterator[Figure]:
     """A curve for every pair of apps; the numbers on it go to `notes`."""
     dark = theme == "dark"
-    most = max((sum(both) for both in links.values()), default=1)
+    most = max((link.total for link in links.values()), default=1)
     grey, violet = ("#768390", "#a78bfa") if dark else ("#9aa5b1", JOIN)
-    for (a, b), (dependencies, joins) in sorted(links.items()):
-        total = dependencies + joins
-        only_joins = joins and not dependencies
+    for (a, b), link in sorted(links.items()):
+        total, joins = link.total, link.joins
+        only_joins = joins and not link.dependencies
         paint = violet if only_joins else grey
         way = ways[a, b]
         x, y = _curve(way) if a != b else _loop(way[0])
@@ -217,12 +229,18 @@ def _link_traces(
             },
         }  # fmt: skip
         middle = len(x) // 2
-        words = f"{total:,}" + (" joins" if only_joins else f" ({joins:,} joins)" if joins else "")
+        number = f"≈ {_rounded(total):,}" if link.about else f"{total:,}"
+        words = number + (" joins" if only_joins else f" ({joins:,} joins)" if joins else "")
         notes.append({
             "x": x[middle], "y": y[middle], "text": words, "showarrow": False,
             "bgcolor": "#1c2128" if dark else "#ffffff", "borderpad": 1,
             "font": {"size": 11, "color": violet if joins else ("#98a3af" if dark else "#5b6672")},
         })  # fmt: skip
+
+
+def _rounded(number: int) -> int:
+    """To two digits: an estimate does not look exact."""
+    return round(number, min(0, 2 - len(str(number))))
 
 
 def _curve(way: Sequence[Place]) -> tuple[list[float], list[float]]:
@@ -257,12 +275,12 @@ def _bezier(points: Any) -> tuple[list[float], list[float]]:
 
 
 def _hover_trace(
-    cards: Sequence[Card], links: Mapping[tuple[int, int], tuple[int, int]], places: Sequence[tuple[float, float]]
+    cards: Sequence[Card], links: Mapping[tuple[int, int], Link], places: Sequence[tuple[float, float]]
 ) -> Figure:
     """Unseen marks that cover the cards: what the pointer meets."""
     waits: dict[int, int] = {}
-    for (_, end), both in links.items():
-        waits[end] = waits.get(end, 0) + sum(both)
+    for (_, end), link in links.items():
+        waits[end] = waits.get(end, 0) + link.total
     x, y, texts, apps = [], [], [], []
     for index, (card, place) in enumerate(zip(cards, places, strict=True)):
         lines = [f"<b>{card.title if card.others else app_label(card.app, 80)}</b>", f"{card.tasks:,} tasks"]

@@ -110,8 +110,8 @@ def lane_axis(lanes: Sequence[Lane], rows: int, a_row: int, axis: Figure) -> Fig
         ticks = [round((first + last) / 2 / a_row) for _, first, last in some]
         texts = [label(host, 28) for host, _, _ in some]
     return {
-        **axis, "range": [max(rows, FEWEST) - 0.5, -0.5], "tickvals": ticks, "ticktext": texts, "showgrid": False, "ticks": "",
-        "tickfont": {"size": 11}, "automargin": True,
+        **axis, "range": [max(rows, FEWEST) - 0.5, -0.5], "tickvals": ticks, "ticktext": texts, "showgrid": False,
+        "ticks": "", "tickfont": {"size": 11}, "automargin": True,
     }  # fmt: skip
 
 

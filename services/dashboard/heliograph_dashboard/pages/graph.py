@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
@@ -21,8 +21,9 @@ from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.app_graph import app_figure
 from heliograph_dashboard.figures.graph import Colour, task_figure
 from heliograph_dashboard.page import Page, View
-from heliograph_store.read.graph import MAX_DEPTH, TaskGraph, app_edges, neighbourhood, whole_graph
-from heliograph_store.read.runs import app_counts, find_run
+from heliograph_store.read.app_graph import AppEdge, app_edges
+from heliograph_store.read.graph import MAX_DEPTH, TaskGraph, neighbourhood, whole_graph
+from heliograph_store.read.runs import AppCounts, Run, app_counts, find_run
 
 Shown = Literal["apps", "tasks", "near"]
 SMALL: Final = 300
@@ -34,6 +35,7 @@ PLOT: Final = "max(420px, calc(100vh - 270px))"
 """Height of a graph of tasks."""
 SELDOM: Final = 10.0
 """Seconds between two drawings of a graph of thousands of tasks while its run goes on."""
+NOTHING: Final = {"xaxis": {"visible": False}, "yaxis": {"visible": False}, "paper_bgcolor": "rgba(0,0,0,0)"}
 CONFIG: Final = {"scrollZoom": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
@@ -177,78 +179,71 @@ def callbacks(app: Dash, data: Data) -> None:
         run = data.read(find_run, looking["run"]) if looking and looking.get("run") else None
         if run is None or theme is None:
             raise PreventUpdate
-        return drawing(data, run.id, asked(wanted, 0), theme, seen)
+        return drawing(data, run, asked(wanted, 0), theme, seen)
 
 
-def drawing(data: Data, run: int, now: Asked, theme: str, seen: dict[str, Any] | None) -> Any:
-    """(figure, style, note, what was drawn). Raises PreventUpdate when the browser has it already."""
-    counts = data.read(app_counts, run)
+def drawing(data: Data, run: Run, now: Asked, theme: str, seen: dict[str, Any] | None) -> Any:
+    """(figure, style, note, what was drawn). Raises PreventUpdate when the browser has it already, or had it drawn a
+    moment ago and the run is large and goes on."""
+    counts = data.read(app_counts, run.id)
     tasks = sum(count.total for count in counts)
-    if now.shown == "apps":
-        edges = data.read(app_edges, run)
-        made = app_figure(counts, edges, colour=now.colour, theme=theme)
-        mark = _mark(now, theme, [sorted(c.states.items(), key=str) for c in counts], edges)
-        _only_if_new(mark, seen, 0)
-        style = {"height": made.height, "minWidth": made.width}
-        return (
-            made.figure,
-            style,
-            _note(f"{len(counts):,} apps, {tasks:,} tasks; on the arrows: how often a task waits for another."),
-            mark,
-        )
-    if now.shown == "near" and now.task is None:
-        return (
-            {},
-            {"height": PLOT},
-            _note("Give the number of a task to see what it waits for, and what waits for it."),
-            None,
-        )
-    graph: TaskGraph | None
-    if now.shown == "near" and now.task is not None:
-        graph = data.read(neighbourhood, run, now.task, depth=now.depth)
-        if graph is None:
-            return {}, {"height": PLOT}, _note(f"This run has no task {now.task}."), None
-        said = _near_note(graph, now)
-    else:
-        graph = data.read(whole_graph, run, limit=LARGEST) if tasks <= LARGEST else None
-        if graph is None:
-            return {}, {"height": 80}, _note(_too_large(tasks)), None
-        said = f"{len(graph.nodes):,} tasks, {len(graph.edges):,} edges. Scroll to zoom, drag to move, click to open."
-    mark = _mark(now, theme, [(n.task, n.state, n.seconds) for n in graph.nodes], graph.edges)
-    _only_if_new(mark, seen, len(graph.nodes))
-    figure = task_figure(
-        graph,
-        colour=now.colour,
-        theme=theme,
-        apps=[count.app for count in counts],
-        focus=now.task if now.shown == "near" else None,
-    )
-    return figure, {"height": PLOT}, _note(said), mark
-
-
-def _mark(now: Asked, theme: str, *content: Any) -> dict[str, Any]:
-    digest = hashlib.blake2b(repr(content).encode(), digest_size=12).hexdigest()
-    return {"asked": repr((now, theme)), "digest": digest, "at": time.time()}
-
-
-def _only_if_new(mark: dict[str, Any], seen: dict[str, Any] | None, nodes: int) -> None:
-    """Sends nothing when nothing changed, and of a large graph that changes all the time only now and then."""
-    if not seen or seen.get("asked") != mark["asked"]:
-        return
-    soon = nodes > SMALL and mark["at"] - float(seen.get("at") or 0) < SELDOM
-    if seen.get("digest") == mark["digest"] or soon:
+    mark = {"asked": repr((now, theme)), "at": time.time()}
+    same = seen is not None and seen["asked"] == mark["asked"]
+    if seen is not None and same and run.ended is None and tasks > SMALL and mark["at"] - seen["at"] < SELDOM:
         raise PreventUpdate
+    if now.shown == "apps":
+        edges = data.read(app_edges, run.id)
+        made = app_figure(counts, edges, colour=now.colour, theme=theme)
+        drawn = Drawn(made.figure, {"height": made.height, "minWidth": made.width}, _apps_note(counts, edges))
+        content: object = ([sorted(count.states.items(), key=str) for count in counts], edges)
+    else:
+        graph = _graph(data, run.id, now, tasks)
+        if isinstance(graph, str):
+            return {"data": [], "layout": NOTHING}, {"height": 120}, graph, None
+        focus = now.task if now.shown == "near" else None
+        apps = [count.app for count in counts]
+        figure = task_figure(graph, colour=now.colour, theme=theme, apps=apps, focus=focus)
+        drawn = Drawn(figure, {"height": PLOT}, _tasks_note(graph, now))
+        content = ([(node.task, node.state, node.seconds) for node in graph.nodes], graph.edges)
+    mark["digest"] = hashlib.blake2b(repr(content).encode(), digest_size=12).hexdigest()
+    if seen is not None and same and seen.get("digest") == mark["digest"]:
+        raise PreventUpdate
+    return drawn.figure, drawn.style, drawn.note, mark
 
 
-def _note(text: str) -> list[Any]:
-    return [text]
+class Drawn(NamedTuple):
+    """What goes to the browser."""
+
+    figure: dict[str, Any]
+    style: dict[str, Any]
+    note: str
 
 
-def _too_large(tasks: int) -> str:
-    return (
-        f"This run has {tasks:,} tasks; one by one at most {LARGEST:,} are drawn. "
-        "By app shows all of them; around a task shows what one waits for and what waits for it."
-    )
+def _graph(data: Data, run: int, now: Asked, tasks: int) -> TaskGraph | str:
+    """The tasks to be drawn, or why none are."""
+    if now.shown == "tasks":
+        graph = data.read(whole_graph, run, limit=LARGEST) if tasks <= LARGEST else None
+        return graph or (
+            f"This run has {tasks:,} tasks; one by one at most {LARGEST:,} are drawn. "
+            "By app shows all of them; around a task shows what one waits for and what waits for it."
+        )
+    if now.task is None:
+        return "Give the number of a task to see what it waits for, and what waits for it."
+    near = data.read(neighbourhood, run, now.task, depth=now.depth)
+    return near or f"This run has no task {now.task}."
+
+
+def _apps_note(counts: Sequence[AppCounts], edges: Sequence[AppEdge]) -> str:
+    tasks = sum(count.total for count in counts)
+    said = f"{len(counts):,} apps, {tasks:,} tasks; on the arrows: how often a task waits for another."
+    return said + (" Numbers with ≈ are estimated from a part of the tasks." if any(e.about for e in edges) else "")
+
+
+def _tasks_note(graph: TaskGraph, now: Asked) -> str:
+    if now.shown == "near":
+        return _near_note(graph, now)
+    what = f"{len(graph.nodes):,} tasks, {len(graph.edges):,} edges."
+    return f"{what} Scroll to zoom, drag to move, double-click to see all, click to open."
 
 
 def _near_note(graph: TaskGraph, now: Asked) -> str:

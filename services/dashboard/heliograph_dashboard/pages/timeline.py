@@ -232,10 +232,11 @@ def drawing(data: Data, run: Run, asked: Asked, window: Window, shown: tuple[str
         "asked": repr((asked, theme)), "level": level, "since": window.since, "until": window.until,
         "offset": window.clock.offset, "at": time.time(),
     }  # fmt: skip
-    if level != "bars" and seen and seen["asked"] == mark["asked"] and mark["at"] - seen["at"] < SELDOM:
+    same = seen is not None and seen["asked"] == mark["asked"]
+    if seen and same and level != "bars" and not window.lost and mark["at"] - seen["at"] < SELDOM:
         raise PreventUpdate
     if level == "area":
-        rows = data.read(busy, run.id, since=since, until=until, buckets=BUCKETS, by="app")
+        rows = data.read(busy, run.id, since=since, until=min(until, window.last), buckets=BUCKETS, by="app")
         made = area_figure(rows, window, apps=apps, theme=theme)
         content: object = rows
         note = _area_note(asked)
@@ -247,7 +248,7 @@ def drawing(data: Data, run: Run, asked: Asked, window: Window, shown: tuple[str
         content = found
         note = _tries_note(level, len(found), made)
     mark["digest"] = hashlib.blake2b(repr((content, window)).encode(), digest_size=12).hexdigest()
-    if seen and seen.get("digest") == mark["digest"] and seen["asked"] == mark["asked"]:
+    if seen and same and seen.get("digest") == mark["digest"]:
         raise PreventUpdate
     return made.figure, {"height": made.height}, note, made.names, mark
 

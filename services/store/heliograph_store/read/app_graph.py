@@ -19,10 +19,10 @@ from heliograph_store.store import Store
 
 COUNTED: Final = 25_000
 """Tasks of a run up to which all are counted."""
-FEW: Final = 6_000
+FEW: Final = 2_000
 """Tasks of small apps, taken together, that are counted in a larger run."""
-RANGES: Final = 48
-SAMPLED: Final = 12_000
+RANGES: Final = 32
+SAMPLED: Final = 6_000
 """Tasks that are read in all ranges together."""
 
 
