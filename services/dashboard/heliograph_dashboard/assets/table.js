@@ -72,7 +72,8 @@
   dc.heliograph_table = {
     ask: function () {
       const context = dc.callback_context;
-      const changed = context.triggered.map(function (t) { return t.prop_id; });
+      // A button that stands there for the first time says so, too: with no click.
+      const changed = context.triggered.filter(function (t) { return t.value !== 0; }).map(function (t) { return t.prop_id; });
       const given = {};
       context.inputs_list.concat(context.states_list).forEach(function (part) { given[part.id + "." + part.property] = part.value; });
       const grid = context.states_list[context.states_list.length - 1].id;
