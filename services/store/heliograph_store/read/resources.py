@@ -11,9 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Double, case, cast, func, select
 
-from heliograph_store.read.grid import IDLE, NOTHING, SECOND, Series, Window, grid_over, real, sample_interval, whole
+from heliograph_store.read.grid import (
+    IDLE,
+    NOTHING,
+    SECOND,
+    Grid,
+    Series,
+    grid_over,
+    real,
+    sample_interval,
+    whole,
+)
 from heliograph_store.read.query import fetch
 from heliograph_store.schema import hosts, node_samples
 from heliograph_store.store import Store
@@ -150,51 +162,49 @@ def node_rates(
     grid = grid_over(store, node_samples, chosen, buckets, _step(interval, host))
     if grid is None:
         return NOTHING
-    gap = max(3 * interval, IDLE)
-    window = Window(m.host, m.at)
-    totals = ("at", *_TOTALS)
-    pairs = (
-        select(
-            m.host,
-            grid.of(m.at).label("bucket"),
-            *(m[name] for name in totals),
-            *(window.before(m[name]).label(f"{name}_before") for name in totals),
-        )
-        .where(chosen)
-        .subquery()
-        .c
-    )
-    elapsed = pairs.at - pairs.at_before
-
-    def rate(name: str) -> ColumnElement[Any]:
-        grown = pairs[name] - pairs[f"{name}_before"]
-        return case(((grown >= 0) & (elapsed <= gap), cast(grown, Double) * SECOND / elapsed))
-
-    step = select(pairs.host, pairs.bucket, *(rate(name).label(name) for name in _TOTALS)).subquery().c
-    suffixes: dict[str, Callable[..., Any]] = {"": func.avg, "_low": func.min, "_high": func.max}
-    columns = [f"{name}{suffix}" for name in _TOTALS for suffix in suffixes]
-    inner = (
-        select(
-            step.bucket,
-            *(
-                cast(how(step[name]), Double).label(f"{name}{suffix}")
-                for name in _TOTALS
-                for suffix, how in suffixes.items()
-            ),
-        )
-        .group_by(step.host, step.bucket)
-        .subquery()
-    )
-    query = (
-        select(inner.c.bucket, func.count().label("nodes"), *(func.sum(inner.c[n]).label(n) for n in columns))
-        .group_by(inner.c.bucket)
-        .order_by(inner.c.bucket)
-    )
-    points = [
-        Rate(at=grid.middle(row["bucket"]), nodes=row["nodes"], **{name: real(row[name]) for name in columns})
-        for row in fetch(store, query)
-    ]
+    columns = select(m.host, m.at, *(m[name] for name in _TOTALS)).where(chosen).order_by(m.host, m.at)
+    with store.connection() as connection:
+        # Plain tuples: one for every sample, of which there can be a hundred thousand.
+        cursor = connection.execute(columns).cursor
+        rows = np.array([] if cursor is None else cursor.fetchall(), dtype=np.float64).reshape(-1, 2 + len(_TOTALS))
+    points = _rates(rows, grid, gap=max(3 * interval, IDLE))
     return Series(width=grid.width, gap=grid.gap(interval), points=points)
+
+
+def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int) -> list[Rate]:
+    """From (host, time, totals) in that order. Compared and grouped here: windows over many rows take the databases
+    twice as long."""
+    if not len(rows):
+        return []
+    host, at, totals = rows[:, 0], rows[:, 1], rows[:, 2:]
+    bucket = (at - grid.first) // grid.width
+    with np.errstate(divide="ignore", invalid="ignore"):
+        elapsed, grown = np.diff(at)[:, None], np.diff(totals, axis=0)
+        follows = (np.diff(host) == 0)[:, None] & (elapsed > 0) & (elapsed <= gap) & (grown >= 0)
+        rates = np.vstack([np.full((1, len(_TOTALS)), np.nan), np.where(follows, grown * SECOND / elapsed, np.nan)])
+    starts = np.flatnonzero(np.r_[True, (np.diff(host) != 0) | (np.diff(bucket) != 0)])
+    known = np.add.reduceat(~np.isnan(rates), starts, axis=0, dtype=np.int64)
+    empty = known == 0
+    each = {
+        "": np.add.reduceat(np.nan_to_num(rates), starts, axis=0) / np.maximum(known, 1),
+        "_low": np.minimum.reduceat(np.where(np.isnan(rates), np.inf, rates), starts, axis=0),
+        "_high": np.maximum.reduceat(np.where(np.isnan(rates), -np.inf, rates), starts, axis=0),
+    }
+    buckets, place = np.unique(bucket[starts], return_inverse=True)
+    nodes = np.bincount(place)
+    some = np.zeros((len(buckets), len(_TOTALS)), dtype=bool)
+    np.logical_or.at(some, place, ~empty)
+    summed: dict[str, list[float | None]] = {}
+    for suffix, values in each.items():
+        sums = np.zeros((len(buckets), len(_TOTALS)))
+        np.add.at(sums, place, np.where(empty, 0.0, values))
+        for column, name in enumerate(_TOTALS):
+            pairs = zip(sums[:, column].tolist(), some[:, column].tolist(), strict=True)
+            summed[name + suffix] = [value if there else None for value, there in pairs]
+    return [
+        Rate(at=grid.middle(int(b)), nodes=int(nodes[i]), **{name: values[i] for name, values in summed.items()})
+        for i, b in enumerate(buckets)
+    ]
 
 
 def last_samples(store: Store, run_id: int) -> dict[str, int]:
