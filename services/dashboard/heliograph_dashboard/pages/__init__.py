@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heliograph_dashboard.page import Page
 from heliograph_dashboard.pages import (
+    app,
     blocks,
     failures,
     files,
@@ -13,6 +14,7 @@ from heliograph_dashboard.pages import (
     resources,
     summary,
     task,
+    tasks,
     timeline,
     workflows,
 )
@@ -20,6 +22,8 @@ from heliograph_dashboard.pages import (
 PAGES: tuple[Page, ...] = (
     workflows.PAGE,
     summary.PAGE,
+    app.PAGE,
+    tasks.PAGE,
     task.PAGE,
     graph.PAGE,
     timeline.PAGE,

@@ -268,7 +268,7 @@ APPS: Final = Table(
         Column(field="p95", title="p95", kind="duration", width=92, sort=True, tip="95 of 100 tries ran no longer"),
         Column(field="longest", title="max", kind="duration", width=92, sort=True, tip="The longest try"),
         Column(
-            field="waiting", title="Waited", kind="duration", width=84, sort=True, tip="From launch to begin, median"
+            field="waiting", title="Waited", kind="duration", width=92, sort=True, tip="From launch to begin, median"
         ),
         Column(field="failures", title="Failures", kind="number", width=82, sort=True, tip="Tries that went wrong"),
         Column(field="retries", title="Retries", kind="number", width=78, sort=True, tip="Tries after a task's first"),
