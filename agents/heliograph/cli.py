@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"heliograph {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _register_agent(commands)
-    for name in ("heliograph.exec_command", _SERVER if server else "heliograph.doctor"):
+    for name in ("heliograph.exec_command", "heliograph.watch_command", _SERVER if server else "heliograph.doctor"):
         importlib.import_module(name).register(commands)
     return parser
 

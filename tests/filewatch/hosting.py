@@ -33,7 +33,7 @@ from heliograph.messages import (
 )
 from heliograph_store.migrate import migrate
 from heliograph_store.read.files import Callback, FoundFile, Watch, callback_page, file_page, watch_list
-from heliograph_store.read.runs import find_run
+from heliograph_store.read.runs import find_run, list_runs
 from heliograph_store.store import connect
 from heliograph_store.write import Writer
 
@@ -114,6 +114,16 @@ class Site:
         self.write()
         found = find_run(self._store, run)
         return [] if found is None else watch_list(self._store, found.id)
+
+    def runs(self, name: str) -> list[str]:
+        """Ids of the runs of this name."""
+        self.write()
+        return [one.run for one in list_runs(self._store) if one.name == name]
+
+    def ended(self, run: str) -> bool:
+        self.write()
+        found = find_run(self._store, run)
+        return found is not None and found.ended is not None
 
     def closed(self, run: str) -> list[str]:
         """Reasons of the run's watches that have ended."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from heliograph.filewatch.config import BadWatch, Callback, Rule, WatchConfig, compiled, seconds
-from heliograph.filewatch.match import folder_below, suffix_pattern
+from heliograph.filewatch.config import BadWatch, Callback, WatchConfig, seconds
 from heliograph.filewatch.notify import check_email, check_webhook
+from heliograph.filewatch.rules import rules_of
 from heliograph.messages import WatchStart
 from heliograph_filewatch.config import CALLBACK, Allow, Entry, Limits
 
@@ -47,7 +46,13 @@ def admit_entry(entry: Entry, run: str, limits: Limits, *, memory: Path) -> Job:
         config = WatchConfig(
             watch=entry.name,
             root=os.path.realpath(entry.root),
-            rules=rules_of(entry.patterns, entry.filetypes, folder_below(entry.path or None, entry.root), callbacks),
+            rules=rules_of(
+                callbacks or None,
+                entry.patterns,
+                entry.filetypes,
+                entry.path or None,
+                root=os.path.realpath(entry.root),
+            ),
             interval=entry.interval,
             settle=entry.interval if entry.settle is None else entry.settle,
             on_change=entry.on_change,
@@ -72,10 +77,11 @@ def admit_request(asked: WatchStart, run: str, allow: Allow, limits: Limits, *, 
             watch=asked.watch,
             root=root,
             rules=rules_of(
+                [_allowed_callback(name, allow) if name else None for name in asked.callbacks] or None,
                 asked.patterns,
                 asked.filetypes,
-                folder_below(_path_in(asked, root), root),
-                [_allowed_callback(name, allow) for name in asked.callbacks if name] if any(asked.callbacks) else [],
+                _path_in(asked, root),
+                root=root,
             ),
             interval=interval,
             settle=seconds("settle", asked.settle, least=0.0) or interval,
@@ -96,21 +102,6 @@ def admit_request(asked: WatchStart, run: str, allow: Allow, limits: Limits, *, 
         webhook=_allowed_webhook(asked.webhook, allow),
         step_cpu=limits.step_cpu,
     )
-
-
-def rules_of(
-    patterns: Sequence[str], filetypes: Sequence[str], folder: str, callbacks: Sequence[Callback]
-) -> tuple[Rule, ...]:
-    """Patterns first, then file types below `folder`; no callback, one for all of them, or one for each. Raises
-    BadWatch."""
-    for pattern in patterns:
-        compiled(pattern)
-    expressions = [*patterns, *(suffix_pattern(filetype, folder) for filetype in filetypes)]
-    if len(callbacks) <= 1:
-        return (Rule(patterns=tuple(expressions), callback=callbacks[0] if callbacks else None),)
-    if len(callbacks) != len(expressions):
-        raise BadWatch("callback", f"{len(callbacks)} callbacks for {len(expressions)} patterns and file types")
-    return tuple(Rule(patterns=(e,), callback=c) for e, c in zip(expressions, callbacks, strict=True))
 
 
 def _entrys_callback(one: str | list[str]) -> Callback:
