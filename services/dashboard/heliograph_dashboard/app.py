@@ -14,12 +14,15 @@ from pathlib import Path
 from dash import Dash
 from fastapi import FastAPI
 
+from heliograph_dashboard.access import Guard, security_headers
 from heliograph_dashboard.backend import Backend
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.index import TEMPLATE, Index
 from heliograph_dashboard.live import Live, Versions, run_finder
+from heliograph_dashboard.login import Login
 from heliograph_dashboard.pages import PAGES
+from heliograph_dashboard.sessions import Guesses, Sessions
 from heliograph_dashboard.shell import build
 from heliograph_dashboard.urls import Urls
 from heliograph_store.migrate import check
@@ -66,10 +69,17 @@ def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = No
             versions.close()
             holder.close()
 
+    sessions, guesses = Sessions(config), Guesses()
+    login = Login(config, sessions, guesses)
     app.router.lifespan_context = lifespan
+    app.add_api_route("/login", login.show, methods=["GET"])
+    app.add_api_route("/login", login.take, methods=["POST"])
+    app.add_api_route("/logout", login.leave, methods=["POST"])
     app.add_api_route("/live", live.answer, methods=["GET"])
     app.add_api_websocket_route("/live", live.serve)
     app.add_api_route("/{path:path}", Index(dash).serve, methods=["GET"])
+    headers = security_headers(tuple(dash.csp_hashes()), tls=config.tls_certificate is not None)
+    app.add_middleware(Guard, config=config, sessions=sessions, guesses=guesses, headers=headers)
     return app
 
 
