@@ -18,6 +18,7 @@ from heliograph_dashboard.access import Guard, security_headers
 from heliograph_dashboard.backend import Backend
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_dashboard.data import Data
+from heliograph_dashboard.export import Export
 from heliograph_dashboard.index import TEMPLATE, Index
 from heliograph_dashboard.live import Live, Versions, run_finder
 from heliograph_dashboard.login import Login
@@ -77,6 +78,7 @@ def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = No
     app.add_api_route("/logout", login.leave, methods=["POST"])
     app.add_api_route("/live", live.answer, methods=["GET"])
     app.add_api_websocket_route("/live", live.serve)
+    app.add_api_route("/export/{file}", Export(data).serve, methods=["GET"])
     app.add_api_route("/{path:path}", Index(dash).serve, methods=["GET"])
     headers = security_headers(tuple(dash.csp_hashes()), tls=config.tls_certificate is not None)
     app.add_middleware(Guard, config=config, sessions=sessions, guesses=guesses, headers=headers)

@@ -59,6 +59,10 @@ class Data:
         answer: T = future.result()
         return answer
 
+    def uncached(self) -> Data:
+        """The same store, asked every time: for those who read through whole tables."""
+        return _Uncached(self._open, self._versions, self.config)
+
     def version(self, run_id: int | None) -> int:
         """How often this run (None: any run) has changed, as far as is known; grows."""
         return self._versions.of(run_id)
@@ -71,6 +75,11 @@ class Data:
                 if (known := self._answers.get(key)) is not None and known[1] is future:
                     del self._answers[key]
             future.set_exception(error)
+
+
+class _Uncached(Data):
+    def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(self._open(), *args, **kwargs)
 
 
 def _part(value: Any) -> Any:
