@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS seen (
 CREATE TABLE IF NOT EXISTS pending (
     id INTEGER PRIMARY KEY, rule TEXT, path BLOB, size INT, mtime INT, inode INT, pattern TEXT, owner TEXT,
     announced INT DEFAULT 0, started INT DEFAULT 0);
+CREATE TABLE IF NOT EXISTS left (owner TEXT PRIMARY KEY, files INT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INT) WITHOUT ROWID;
 """
 _CLAIM = """
@@ -142,6 +143,11 @@ class Memory:
                     " WHERE owner = ? ORDER BY id",
                     (owner,),
                 ).fetchall()
+                # So that whoever tells of the dead one's end can still tell how much it left.
+                self._database.execute(
+                    "INSERT OR IGNORE INTO left SELECT owner, COUNT(DISTINCT path) FROM pending WHERE owner = ?",
+                    (owner,),
+                )
                 self._database.execute("UPDATE pending SET owner = ? WHERE owner = ?", (self._owner, owner))
         return [
             Delivery(row[0], row[1], os.fsdecode(row[2]), Version(*row[3:6]), row[6], bool(row[7]), bool(row[8]))
@@ -186,7 +192,9 @@ def unfinished(path: str, owner: str) -> int:
     try:
         database = sqlite3.connect(path, timeout=PATIENCE)
         try:
-            row = database.execute("SELECT COUNT(DISTINCT path) FROM pending WHERE owner = ?", (owner,)).fetchone()
+            row = database.execute("SELECT files FROM left WHERE owner = ?", (owner,)).fetchone()
+            if row is None:
+                row = database.execute("SELECT COUNT(DISTINCT path) FROM pending WHERE owner = ?", (owner,)).fetchone()
             return int(row[0])
         finally:
             database.close()

@@ -62,9 +62,7 @@ class Warden:
     def _turn(self, lock: int) -> None:
         self._reap()
         mine = set(self._children.values())
-        for place in places(self._folder):
-            if place in mine:
-                continue
+        for place in [one for one in places(self._folder) if one not in mine]:
             self._quiet_since = time.monotonic()
             try:
                 owner = (place / TAKEN).read_text(encoding="utf-8")
@@ -92,6 +90,7 @@ class Warden:
             code = 0
         except BaseException:
             log.exception("Watch %s failed", plan.config.watch)
+            remove(place)  # or it would be started again and again
         finally:
             logging.shutdown()
             os._exit(code)
@@ -129,8 +128,9 @@ def _watch(plan: Plan, place: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(plan.environ)
-    log_to(plan.log)
     (place / TAKEN).write_text(owner_of_this(), encoding="utf-8")
+    with contextlib.suppress(OSError):  # else what there is to say goes to the warden's log
+        log_to(plan.log)
     Watching(plan, place).run()
     remove(place)
 
