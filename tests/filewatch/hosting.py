@@ -165,7 +165,7 @@ class Filewatch:
             "HELIOGRAPH_FILEWATCH_STATE": str(self.folder / "state"),
             "HELIOGRAPH_BUS": self._site.bus,
             "HELIOGRAPH_DATABASE": self._site.database,
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": with_modules_of(self.folder),
             **self._variables,
         }
         command = [sys.executable, "-m", "heliograph_server", "filewatch", "--health-port", "0"]
@@ -229,6 +229,11 @@ class Filewatch:
                 if b"heliograph_filewatch.host" in line and str(self.folder).encode() in line:
                     found.append(int(entry.name))
         return found
+
+
+def with_modules_of(folder: Path) -> str:
+    """A PYTHONPATH with one folder more."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def write_files(folder: Path, names: Iterable[str], text: str = "x") -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from heliograph_filewatch.admit import Refused
 from heliograph_filewatch.config import BadWatchFile, load
 from heliograph_filewatch.kept import Kept
 from heliograph_filewatch.own import OwnRuns
-from tests.filewatch.hosting import Filewatch, Site, write_files
+from tests.filewatch.hosting import Filewatch, Site, with_modules_of, write_files
 from tests.filewatch.test_mail import Inbox, free_port
 from tests.fixtures.broker import Broker
 
@@ -248,6 +250,40 @@ def test_a_root_that_becomes_a_link_is_not_followed(service: Filewatch, site: Si
     (reason,) = service.wait(lambda: site.closed("r"))
     assert "not the folder any more" in reason
     assert site.files("r") == []
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import heliograph
+from heliograph.filewatch import FileMonitor
+
+root = Path(sys.argv[1])
+with heliograph.run("program", bus=sys.argv[2]):
+    monitor = FileMonitor(
+        ["jobs:names", None], [r"[.]dat$", r"[.]log$"], working_dir=root, sleep_dur=0.1, where="service"
+    )
+    with monitor:
+        (root / "a.dat").write_text("x")
+        (root / "b.log").write_text("x")
+"""
+
+
+def test_a_program_leaves_its_monitor_to_the_service_by_way_of_its_journal_and_agent(
+    service: Filewatch, site: Site, root: Path, tmp_path: Path
+) -> None:
+    service.start()
+    (tmp_path / "program.py").write_text(PROGRAM)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")}
+    environment |= {"HELIOGRAPH_STATE_DIR": str(tmp_path / "agent"), "PYTHONPATH": with_modules_of(tmp_path)}
+    command = [sys.executable, "program.py", str(root), site.bus]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    run = service.wait(lambda: next(iter(site.runs("program")), None))
+    service.wait(lambda: site.closed(run))
+    assert sorted(f.path for f in site.files(run)) == [str(root / "a.dat"), str(root / "b.log")]
+    service.wait(lambda: site.callbacks(run))
+    (done,) = site.callbacks(run)
+    assert (done.callback, done.outcome, done.result) == ("jobs:names", "ok", "a.dat")
 
 
 def test_what_is_no_request_is_put_aside(service: Filewatch, site: Site) -> None:

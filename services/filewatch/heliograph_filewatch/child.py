@@ -27,7 +27,7 @@ from heliograph_filewatch.host import CANNOT, ENDED, LEFT
 
 log = logging.getLogger("heliograph.filewatch")
 _FIRST, _LONGEST = 0.5, 60.0
-STEADY = 60.0
+STEADY = SILENT = 60.0
 _LINE = 1 << 16
 
 
@@ -55,14 +55,14 @@ class Child:
         self.restarts = 0
         self._folder, self._clock = folder, clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._began = self._not_before = 0.0
+        self._began = self._heard = self._not_before = 0.0
         self._failures = 0
         self._said = b""
         self._end: str | None = None
 
     def start(self) -> None:
         """Raises OSError."""
-        self._began = self._clock()
+        self._began = self._heard = self._clock()
         self._said = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "heliograph_filewatch.host", str(self._folder), str(os.getpid())],
@@ -109,6 +109,11 @@ class Child:
         self._later(code)
         return Fate.AGAIN
 
+    @property
+    def silent(self) -> bool:
+        """Whether it has said nothing for a minute: it hangs, as on a file server that does not answer."""
+        return self._process is not None and self._clock() - self._heard > SILENT
+
     def gone(self) -> bool:
         """Whether it has no process now."""
         if self._process is not None and self._process.poll() is not None:
@@ -123,7 +128,8 @@ class Child:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):  # in the kernel, on a dead file server: it ends when it can
+                self._process.wait(2.0)
             self._put_away()
 
     def _try(self) -> None:
@@ -159,6 +165,7 @@ class Child:
         for line in lines:
             with suppress(ValueError):
                 said = json.loads(line)
+                self._heard = self._clock()
                 self.trouble = str(said.pop("cannot", self.trouble))
                 self.status.update({k: float(v) for k, v in said.items() if isinstance(v, (int, float))})
 

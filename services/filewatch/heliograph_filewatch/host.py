@@ -41,7 +41,8 @@ _SECRET = (
 
 def main(folder: Path, service: int) -> int:
     _die_with_service(service)
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    line, rest = _first_line()
+    job = msgspec.json.decode(line, type=Job)
     notify = notifier(email=job.email, webhook=job.webhook, about=_about(job))
     for name in [name for name in os.environ if name.startswith(_SECRET)]:
         del os.environ[name]  # callbacks are not ours, and inherit this
@@ -51,15 +52,15 @@ def main(folder: Path, service: int) -> int:
     except (BadWatch, OSError) as error:
         _tell(cannot=str(error))
         return CANNOT
-    return _Host(job, engine, notify, outbox).run()
+    return _Host(job, engine, notify, outbox, said=rest).run()
 
 
 class _Host:
     """Steps the engine until it has ended or the service wants it to."""
 
-    def __init__(self, job: Job, engine: Engine, notify: Notifier, outbox: Outbox) -> None:
+    def __init__(self, job: Job, engine: Engine, notify: Notifier, outbox: Outbox, *, said: bytes = b"") -> None:
         self._job, self._engine, self._notify, self._outbox = job, engine, notify, outbox
-        self._said = bytearray()
+        self._said = bytearray(said)
         self._tell_at = 0.0
         self._reason = "ended"
         self._leave_at: float | None = None
@@ -122,6 +123,18 @@ class _Host:
         self._engine.close(reason)
         self._outbox.close()
         return ENDED
+
+
+def _first_line() -> tuple[bytes, bytes]:
+    """The job, and what the service has said behind it already (a buffered reader would keep that to itself)."""
+    data = b""
+    while b"\n" not in data:
+        more = os.read(0, 1 << 16)
+        if not more:
+            os._exit(LEFT)
+        data += more
+    line, _, rest = data.partition(b"\n")
+    return line, rest
 
 
 def _about(job: Job) -> dict[str, str]:

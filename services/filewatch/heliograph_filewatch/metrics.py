@@ -16,6 +16,7 @@ class FilewatchMetrics:
         p = "heliograph_filewatch_"
         self.watches = Gauge(p + "watches", "Watches under way", registry=r)
         self.requests = Counter(p + "requests", "Requests for watches, by what became of them", ["outcome"], registry=r)
+        self.silent = Gauge(p + "watches_silent", "Watches whose process has said nothing for a minute", registry=r)
         self.restarts = Counter(p + "restarts", "Processes of watches that were started again", registry=r)
         self.runaway = Counter(p + "runaway", "Watches stopped because a step used too much processor time", registry=r)
         self.published = Counter(p + "records", "Records that the bus has confirmed", ["class"], registry=r)

@@ -248,6 +248,7 @@ class Service:
                 log.warning("watch %s: %s", child.job.config.watch, child.trouble)
                 child.retry()
         self._metrics.watches.set(len(self._children))
+        self._metrics.silent.set(sum(child.silent for child in self._children.values()))
         for name in SUMMED:
             getattr(self._metrics, name).set(sum(c.status.get(name, 0.0) for c in self._children.values()))
 
