@@ -22,8 +22,7 @@ from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.failures import Suspect, over_time, suspect
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import cursor, in_run, part
-from heliograph_store.read.failures import FailureGroup, failure_groups, failure_key, failures_in
-from heliograph_store.read.load import tries_by_host
+from heliograph_store.read.failures import FailureGroup, failure_groups, failure_key, failures_in, host_tries
 from heliograph_store.read.progress import entered_by_step
 from heliograph_store.read.runs import Run, app_counts, find_run
 from heliograph_store.read.tries import Try
@@ -92,7 +91,7 @@ def name_of(group: FailureGroup) -> str:
 
 def _detail(view: View, run: Run, group: FailureGroup) -> Component:
     latest = view.data.read(failures_in, run.id, group.id, limit=1)
-    hint = _hint(suspect(group.hosts, group.tries, view.data.read(tries_by_host, run.id)), run)
+    hint = _hint(suspect(group.hosts, group.tries, _shares_of_all(view.data, run)), run)
     closed = dcc.Link("Close", href=view.link("failures"), className="hg-push")
     return html.Section(
         [
@@ -116,6 +115,13 @@ def _detail(view: View, run: Run, group: FailureGroup) -> Component:
         className="hg-card",
         id="failures-detail",
     )
+
+
+def _shares_of_all(data: Data, run: Run) -> dict[str | None, float]:
+    """Each node's share of all tries of the run."""
+    counts = {one.host: one.tries for one in data.read(host_tries, run.id)}
+    total = sum(counts.values())
+    return {host: count / total for host, count in counts.items()} if total else {}
 
 
 def _where(group: FailureGroup) -> str:
@@ -168,7 +174,7 @@ def _sample(latest: Sequence[Try], run: Run) -> list[Component]:
 def _groups(data: Data, run: Run | None, asked: Asked) -> Rows:
     if run is None:
         return Rows(rows=[])
-    of_all = data.read(tries_by_host, run.id)
+    of_all = _shares_of_all(data, run)
     found = data.read(failure_groups, run.id, app=asked.filters.get("app"))
     text = asked.filters.get("text", "").lower()
     rows = [
@@ -241,13 +247,13 @@ GROUPS = Table(
         Column(field="tries", title="Tries", kind="number", width=84, sort=True),
         Column(field="exception", title="Exception", width=150, sort=True, link="link"),
         Column(field="message", title="Message", link="link"),
-        Column(field="place", title="Place", kind="code", width=160, sort=True),
-        Column(field="apps", title="Apps", width=130),
-        Column(field="hosts", title="Nodes", kind="number", width=84, sort=True),
         Column(
             field="node", title="Points to", kind="badge", width=170, sort=True,
             tip="A node from which nearly all of them come, though it ran clearly less than that of all tries",
         ),
+        Column(field="place", title="Place", kind="code", width=160, sort=True),
+        Column(field="apps", title="Apps", width=130),
+        Column(field="hosts", title="Nodes", kind="number", width=84, sort=True),
         Column(field="first", title="First", kind="time", width=172, sort=True),
         Column(field="last", title="Last", kind="time", width=172, sort=True),
     ),
@@ -259,7 +265,6 @@ GROUPS = Table(
         Filter(name="text", label="Exception, place or message"),
         Filter(name="app", label="App", kind="choice", options=_apps),
     ),
-    hidden=("group",),
     height="min(44vh, 420px)",
 )  # fmt: skip
 TRIES = Table(
@@ -278,7 +283,7 @@ TRIES = Table(
     fetch=_tries,
     key="key",
     noun="tries",
-    hidden=("group", "app", "text"),
+    hidden=("group",),
     height="min(50vh, 520px)",
 )
 

@@ -24,6 +24,7 @@ from heliograph_dashboard.figures.colours import RUN
 from heliograph_dashboard.figures.nodes import Load, picture
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import in_run, part
+from heliograph_store.read.failures import HostTries, host_tries
 from heliograph_store.read.load import host_load
 from heliograph_store.read.presence import Host, host_list
 from heliograph_store.read.run_efficiency import efficiency_of
@@ -123,7 +124,11 @@ def _rows(data: Data, run: Run | None, asked: Asked) -> Rows:
         return Rows(rows=[])
     load = data.read(host_load, run, buckets=160)
     shares = {one.host: one.workers.ratio for one in data.read(efficiency_of, run).hosts}
-    rows = [_row(host, load.running.get(host.host), shares.get(host.host), run) for host in hosts_of(data, run)]
+    tries = {one.host: one for one in data.read(host_tries, run.id)}
+    rows = [
+        _row(host, load.running.get(host.host), shares.get(host.host), tries.get(host.host), run)
+        for host in hosts_of(data, run)
+    ]
     wanted = asked.filters
     shown = [
         row
@@ -135,7 +140,7 @@ def _rows(data: Data, run: Run | None, asked: Asked) -> Rows:
     return part(shown, asked)
 
 
-def _row(host: Host, running: int | None, share: float | None, run: Run) -> dict[str, Any]:
+def _row(host: Host, running: int | None, share: float | None, tries: HostTries | None, run: Run) -> dict[str, Any]:
     memory = max((pool.memory_total or 0 for pool in host.pools), default=0)
     cores = max((pool.cpu_count or 0 for pool in host.pools), default=0)
     return {
@@ -144,6 +149,8 @@ def _row(host: Host, running: int | None, share: float | None, run: Run) -> dict
         "state": presence_label(host.presence),
         "state_colour": PRESENCE[host.presence][0],
         "running": running or 0,
+        "tries": tries.tries if tries else 0,
+        "failed": tries.failed if tries else 0,
         "workers": host.workers,
         "share": share,
         "cores": cores or None,
@@ -169,6 +176,8 @@ TABLE = Table(
         Column(field="host", title="Node", sort=True, link="link"),
         Column(field="state", title="State", kind="badge", width=110, sort=True, tip=_SIGNS),
         Column(field="running", title="Running", kind="number", width=96, sort=True, tip="Tries that have no end"),
+        Column(field="tries", title="Tries", kind="number", width=90, sort=True),
+        Column(field="failed", title="Failed", kind="number", width=84, sort=True, tip="Tries that went wrong"),
         Column(field="workers", title="Workers", kind="number", width=96, sort=True),
         Column(field="share", title="Busy", kind="percent", width=84, sort=True, tip=_BUSY),
         Column(field="cores", title="Cores", kind="number", width=84, sort=True),

@@ -148,17 +148,16 @@ def callbacks(app: Dash, data: Data) -> None:
         Input("resources-app", "value"),
         Input("resources-host", "value"),
         State("resources-asked", "data"),
-        State("resources-measure", "value"),
         prevent_initial_call=True,
     )
-    def choose(app_name: str | None, host: str | None, before: dict[str, Any], measure: str | None) -> Any:
+    def choose(app_name: str | None, host: str | None, before: dict[str, Any]) -> Any:
         was = asked(before)
         if was.app and host and host != was.host:
             app_name = None  # the later choice counts
         now = asked({"app": app_name, "host": None if app_name else host})
         if now == was or (was.task is not None and now == Asked()):
             raise PreventUpdate
-        return now.query(), {**now.query(), **resources_apps.query(measure)}, now.app, now.host
+        return now.query(), {"app": "", "host": "", "task": "", **now.query()}, now.app, now.host
 
     inputs = {
         "wanted": Input("resources-asked", "data"),

@@ -29,11 +29,6 @@ def measure_of(text: Any) -> Measure:
     return cast(Measure, text) if text in TITLES else "run_time"
 
 
-def query(measure: Any) -> dict[str, str]:
-    """What stands of it in the URL: nothing for the usual measure."""
-    return {"measure": measure_of(measure)} if measure_of(measure) != "run_time" else {}
-
-
 def layout(view: View) -> Component:
     choice = dmc.SegmentedControl(
         id="resources-measure",
@@ -53,11 +48,10 @@ def callbacks(app: Dash, data: Data) -> None:
     @app.callback(
         Output("query", "data", allow_duplicate=True),
         Input("resources-measure", "value"),
-        State("resources-asked", "data"),
         prevent_initial_call=True,
     )
-    def note(measure: str | None, asked: dict[str, str] | None) -> Any:
-        return {**(asked or {}), **query(measure)}
+    def note(measure: str | None) -> Any:
+        return {"measure": "" if measure_of(measure) == "run_time" else measure_of(measure)}
 
     @app.callback(
         Output("resources-spread", "figure"),

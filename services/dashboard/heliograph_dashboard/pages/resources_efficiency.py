@@ -166,6 +166,5 @@ TABLE = Table(
     key="app",
     noun="apps",
     sort="app",
-    hidden=("app", "host", "task", "measure"),
     height="200px",
 )

@@ -1,4 +1,4 @@
-"""How much runs where: tries by node over time, on one node now, and each node's share of all tries.
+"""How much runs where: tries by node over time, and on one node now.
 
 In: a `Store` and a run. Out: frozen values; times are microseconds UTC. All from the rollup by node and minute, or by
 the index that knows which tries reach into a moment.
@@ -10,12 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import func, select
-
 from heliograph_store.read.busy import Busy, Interval, busy, intervals
-from heliograph_store.read.query import fetch
 from heliograph_store.read.runs import Run
-from heliograph_store.schema import WIDTHS, host_busy, hosts
 from heliograph_store.store import Store
 
 MOST: Final = 1000
@@ -57,7 +53,7 @@ def host_load(store: Store, run: Run, *, buckets: int = 160) -> HostLoad:
 
 def host_busy_of(store: Store, run: Run, buckets: int) -> list[Busy]:
     """Busy time by node over the whole run, up to its last sign."""
-    return busy(store, run.id, since=run.began, until=last_sign(run) + 1, buckets=buckets, by="host")
+    return busy(store, run.id, since=run.began, until=max(last_sign(run), run.began + 1), buckets=buckets, by="host")
 
 
 def running_on(store: Store, run: Run, host: str, *, limit: int = MOST) -> list[Interval]:
@@ -66,18 +62,3 @@ def running_on(store: Store, run: Run, host: str, *, limit: int = MOST) -> list[
     now = last_sign(run)
     found = intervals(store, run.id, since=now, until=now + 1, hosts=(host,), limit=limit)
     return [interval for interval in found if interval.ended is None]
-
-
-def tries_by_host(store: Store, run_id: int) -> dict[str | None, float]:
-    """Each node's share of the tries of a run that ran anywhere. By the hours of the run's part of `host_busy`."""
-    c = host_busy.c
-    counted = (
-        select(c.host, func.sum(c.begins).label("tries"))
-        .where(c.run == run_id, c.width == WIDTHS[-1])
-        .group_by(c.host)
-        .subquery()
-    )
-    query = select(hosts.c.name, counted.c.tries).select_from(counted.outerjoin(hosts, hosts.c.id == counted.c.host))
-    counts = {row["name"]: int(row["tries"]) for row in fetch(store, query)}
-    total = sum(counts.values())
-    return {name: count / total for name, count in counts.items()} if total else {}

@@ -25,6 +25,7 @@ from heliograph_store.read.efficiency import (
     spread,
     worker_share,
 )
+from heliograph_store.read.grid import Grid
 from heliograph_store.read.load import host_busy_of
 from heliograph_store.read.runs import Run, app_counts
 from heliograph_store.read.stints import pools_of, stints_of
@@ -106,7 +107,8 @@ def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHos
     if not rows:
         return [], []
     width, first = max(row.width for row in rows), min(row.at for row in rows)
-    places = (max(row.at for row in rows) - first) // width + 1
+    last = max(row.at + row.width for row in rows)  # the last stretch ends with the run
+    places = -(-(last - first) // width)
     busy_by_host: dict[str | None, list[int]] = {}
     for row in rows:
         busy_by_host.setdefault(row.name, [0] * places)[(row.at - first) // width] += row.busy
@@ -115,26 +117,28 @@ def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHos
     shares = []
     for host in sorted({*busy_by_host, *pools_by_host}, key=lambda name: name or ""):
         used = busy_by_host.get(host, [0] * places)
-        there = _available(pools_by_host.get(host, ()), used, first, width)
+        there = _available(pools_by_host.get(host, ()), used, Grid(first=first, last=last, width=width))
         for place, pair in enumerate(zip(used, there, strict=True)):
             total[place][0] += pair[0]
             total[place][1] += pair[1]
         shares.append(OfHost(host=host, workers=Share(used=sum(used), available=sum(there))))
-    moments = [
-        Occupancy(at=first + place * width, busy=used / width, available=there / width)
-        for place, (used, there) in enumerate(total)
-    ]
+    moments = []
+    for place, (spent, available) in enumerate(total):
+        at = first + place * width
+        covered = min(width, last - at)
+        moments.append(Occupancy(at=at, busy=spent / covered, available=available / covered))
     return shares, moments
 
 
-def _available(pools: Sequence[Pool], used: Sequence[int], first: int, width: int) -> list[float]:
+def _available(pools: Sequence[Pool], used: Sequence[int], grid: Grid) -> list[float]:
     """Worker-microseconds of one node in each stretch."""
-    told = spread(((p.since, p.until, p.workers or 0) for p in pools), first, width, len(used))
-    more = max((round((u - t) / width) for u, t in zip(used, told, strict=True)), default=0)
+    places = range(len(used))
+    told = spread(((p.since, p.until, p.workers or 0) for p in pools), grid.first, grid.width, len(used))
+    more = max((round((used[i] - told[i]) / grid.covered(i)) for i in places), default=0)
     if more > 0:
-        busy_at = [first + place * width for place, u in enumerate(used) if u]
-        since = min([*(p.since for p in pools), *(busy_at[:1])])
-        until = max([*(p.until for p in pools), *(at + width for at in busy_at[-1:])])
-        more_there = spread([(since, until, more)], first, width, len(used))
-        told = [t + m for t, m in zip(told, more_there, strict=True)]
+        busy_at = [grid.first + i * grid.width for i in places if used[i]]
+        since = min([*(p.since for p in pools), *busy_at[:1]])
+        until = max([*(p.until for p in pools), *(min(at + grid.width, grid.last) for at in busy_at[-1:])])
+        there = spread([(since, until, more)], grid.first, grid.width, len(used))
+        told = [t + m for t, m in zip(told, there, strict=True)]
     return [float(max(u, t)) for u, t in zip(used, told, strict=True)]
