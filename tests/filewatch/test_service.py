@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 from heliograph.bus import Outgoing, open_dead_letters, open_publisher
 from heliograph.messages import Class
 from heliograph_filewatch.admit import Refused
-from heliograph_filewatch.config import BadWatchFile, load
+from heliograph_filewatch.config import BadWatchFile, Limits, load
 from heliograph_filewatch.kept import Kept
 from heliograph_filewatch.own import OwnRuns
 from tests.filewatch.hosting import Filewatch, Site, with_modules_of, write_files
@@ -347,6 +347,15 @@ def test_a_watch_file_that_cannot_be_is_said_in_one_line(text: str, words: str, 
         OwnRuns(Kept(tmp_path / "state"), load(file)).jobs()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_documented_watch_file_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "file-watch-service.md"
+    (tmp_path / "watches.toml").write_text(page.read_text().split("```toml\n")[1].split("```")[0])
+    found = load(tmp_path / "watches.toml")
+    assert found.limits == Limits()
+    (job,) = OwnRuns(Kept(tmp_path / "state"), found).jobs().values()
+    assert [rule.callback.kind for rule in job.config.rules if rule.callback] == ["name", "command"]
 
 
 def test_mail_of_a_requested_watch_is_sent_and_what_is_not_shows_with_the_run(
