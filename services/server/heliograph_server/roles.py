@@ -83,4 +83,4 @@ def filewatch(args: argparse.Namespace) -> int:
 def hub(args: argparse.Namespace) -> int:
     from heliograph_server import fronting
 
-    return fronting.run(settings_of(args), address_file=args.address_file)
+    return fronting.run(settings_of(args), address_file=args.address_file, dashboard_url=args.dashboard_url)
