@@ -19,6 +19,7 @@ from heliograph_dashboard.backend import Backend
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.export import Export
+from heliograph_dashboard.health import Health, Meters
 from heliograph_dashboard.index import TEMPLATE, Index
 from heliograph_dashboard.live import Live, Versions, run_finder
 from heliograph_dashboard.login import Login
@@ -73,6 +74,9 @@ def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = No
     sessions, guesses = Sessions(config), Guesses()
     login = Login(config, sessions, guesses)
     app.router.lifespan_context = lifespan
+    health = Health(holder.get, Meters(live=live, versions=versions, data=data, answers=app.state.answers))
+    for name in ("healthz", "readyz", "metrics"):
+        app.add_api_route(f"/{name}", getattr(health, name), methods=["GET"])
     app.add_api_route("/login", login.show, methods=["GET"])
     app.add_api_route("/login", login.take, methods=["POST"])
     app.add_api_route("/logout", login.leave, methods=["POST"])

@@ -29,6 +29,9 @@ class Data:
     def __init__(self, open_store: Callable[[], Store], versions: Versions, config: DashboardConfig) -> None:
         self._open, self._versions, self.config = open_store, versions, config
         self._lock = threading.Lock()
+        self.given = 0
+        self.asked = 0
+        """Reads by pages, and those of them that went to the database; for metrics and tests."""
         self._answers: OrderedDict[Any, tuple[int, Future[Any]]] = OrderedDict()
 
     def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,12 +47,14 @@ class Data:
         except TypeError:
             return function(self._open(), *args, **kwargs)
         with self._lock:
+            self.given += 1
             known = self._answers.get(key)
             if known is not None and known[0] >= version:
                 self._answers.move_to_end(key)
                 future, mine = known[1], False
             else:
                 future, mine = Future(), True
+                self.asked += 1
                 self._answers[key] = (version, future)
                 self._answers.move_to_end(key)
                 if len(self._answers) > KEPT:

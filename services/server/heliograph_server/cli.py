@@ -132,6 +132,7 @@ def _hub(subparsers: Subparsers) -> None:
     _hub_address(parser)
     _mounts(parser)
     parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--dashboard-url", help=argparse.SUPPRESS)
 
 
 def _dashboard(subparsers: Subparsers) -> None:
@@ -139,7 +140,7 @@ def _dashboard(subparsers: Subparsers) -> None:
     _database(parser)
     _dashboard_address(parser)
     _mounts(parser)
-    parser.add_argument("--address-file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--listener", type=int, metavar="FD", help=argparse.SUPPRESS)
 
 
 def _view(subparsers: Subparsers) -> None:

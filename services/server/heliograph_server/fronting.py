@@ -39,13 +39,14 @@ def config_of(settings: Settings) -> HubConfig:
     )
 
 
-def run(settings: Settings, *, address_file: Path | None = None) -> int:
+def run(settings: Settings, *, address_file: Path | None = None, dashboard_url: str | None = None) -> int:
     config = config_of(settings)
     storage.refuse_unusable(config.database_url)
     sock = listen(config.host, config.port)
     url = url_of(sock, tls=config.tls_certificate is not None)
     if address_file is not None:
-        tell_address(address_file, {"api": url, "hub": url, "database": settings.database or "", "pid": os.getpid()})
+        about: dict[str, object] = {"api": url, "hub": url, "database": settings.database or "", "pid": os.getpid()}
+        tell_address(address_file, about | ({"dashboard": dashboard_url} if dashboard_url else {}))
     try:
         return serve(config, sock)
     finally:

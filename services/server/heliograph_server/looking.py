@@ -19,7 +19,7 @@ from heliograph_dashboard.config import DashboardConfig
 from heliograph_server import importing, storage
 from heliograph_server.errors import SetupError
 from heliograph_server.given import needed, placement_of, settings_of
-from heliograph_server.http import listen, serve_app, tell_address, url_of
+from heliograph_server.http import listen, serve_app, url_of
 from heliograph_server.placement import SCHEME
 from heliograph_store.errors import NeedsMigration, NotHeliograph
 
@@ -38,7 +38,8 @@ def dashboard(args: argparse.Namespace) -> int:
     needed(settings, "database")
     config = config_of(settings)
     storage.refuse_unusable(config.database_url)
-    return run(settings, config, address_file=args.address_file, locate=lambda: readable(settings))
+    sock = None if args.listener is None else socket.socket(fileno=args.listener)
+    return run(settings, config, sock=sock, locate=lambda: readable(settings))
 
 
 def view(args: argparse.Namespace) -> int:
@@ -90,7 +91,6 @@ def run(
     *,
     locate: Callable[[], str],
     sock: socket.socket | None = None,
-    address_file: Path | None = None,
     tell: Callable[[str, DashboardConfig], None] | None = None,
 ) -> int:
     """Serve until stopped."""
@@ -99,16 +99,16 @@ def run(
     sock = sock or listen(config.host, config.port)
     url = url_of(sock, tls=config.tls_certificate is not None) + config.prefix
     app = create_app(config, locate=locate)
-    if address_file is not None:
-        tell_address(address_file, {"dashboard": url, "pid": os.getpid()})
-    try:
-        log.info("the dashboard listens on %s", url)
-        if tell is not None:
-            tell(url, config)
-        return serve_app(app, sock, tls_certificate=config.tls_certificate, tls_key=config.tls_key)
-    finally:
-        if address_file is not None:
-            address_file.unlink(missing_ok=True)
+    log.info("the dashboard listens on %s", url)
+    if tell is not None:
+        tell(url, config)
+    return serve_app(app, sock, tls_certificate=config.tls_certificate, tls_key=config.tls_key)
+
+
+def address_of(settings: Settings, sock: socket.socket) -> str:
+    """Where a dashboard that listens on this socket is found."""
+    prefix = settings.dashboard_prefix.strip("/")
+    return url_of(sock, tls=settings.tls_certificate is not None) + (f"/{prefix}/" if prefix else "/")
 
 
 def announce(url: str, config: DashboardConfig) -> None:

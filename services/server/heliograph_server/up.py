@@ -10,12 +10,13 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 
-from heliograph_server import storage
+from heliograph_server import looking, storage
 from heliograph_server.fronting import config_of
 from heliograph_server.given import make_folder, placement_of, settings_of
 from heliograph_server.http import listen
@@ -44,12 +45,15 @@ class Role:
     failures: int = 0
     not_before: float = 0.0
     environment: dict[str, str] = field(default_factory=dict, repr=False)
+    listener: socket.socket | None = None
+    """A socket that is handed down: its port is known before the role is, and stays over its restarts."""
 
     def start(self) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             self.command,
             env=self.environment,
+            pass_fds=() if self.listener is None else (self.listener.fileno(),),
             stdin=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads in this process
         )
@@ -96,6 +100,7 @@ def up(args: argparse.Namespace) -> int:
     config_of(settings)  # says at once what would open a door by accident
     if settings.filewatch_config is not None:
         check_watch_file(settings.filewatch_config)
+    looking.config_of(settings)
     _check_port(settings)
     placement = placement_of(settings)
     if placement is None or not placement.apart:
@@ -103,17 +108,21 @@ def up(args: argparse.Namespace) -> int:
     stop = Stop()
     stop.on_signals()
     # The live file is on this node, whoever looks at the database from elsewhere sees what is published.
-    roles = roles_of(settings, readable=placement.live_url if placement else settings.database)
+    readable = placement.live_url if placement else settings.database
+    listener = listen(settings.dashboard_host, settings.dashboard_port)
+    roles = roles_of(settings, readable=readable, listener=listener)
     status = 0
     try:
         for role in roles:
             role.start()
+        log.info("look at %s", looking.address_of(settings, listener))
         log.info("database %s", settings.data.absolute() if "sqlite" in settings.database else "on its server")
         while not status and not stop.wait(POLL):
             status = next((code for role in roles if (code := role.look_after())), 0)
     finally:
         for role in reversed(roles):
             role.stop()
+        listener.close()
     return status
 
 
@@ -124,24 +133,29 @@ def with_defaults(settings: Settings) -> Settings:
     database = settings.database or f"sqlite:///{data / 'heliograph.db'}"
     bus = settings.bus or f"spool:{data / 'spool'}"
     # Whoever asks for any free port wants nothing on a fixed one.
-    anywhere = settings.hub_port == 0 and "health_port" not in settings.model_fields_set
-    health_port = 0 if anywhere else settings.health_port
-    watch_port = 0 if anywhere and "filewatch_port" not in settings.model_fields_set else settings.filewatch_port
-    filled = {"data": data, "database": database, "bus": bus, "health_port": health_port, "filewatch_port": watch_port}
-    return settings.model_copy(update=filled)
+    free = {
+        name: 0
+        for name in ("health_port", "filewatch_port", "dashboard_port")
+        if settings.hub_port == 0 and name not in settings.model_fields_set
+    }
+    return settings.model_copy(update={"data": data, "database": database, "bus": bus, **free})
 
 
-def roles_of(settings: Settings, *, readable: str) -> list[Role]:
-    """Sinks first: the writer before whoever brings it work. `readable` is the database as readers here open it."""
+def roles_of(settings: Settings, *, readable: str, listener: socket.socket) -> list[Role]:
+    """Sinks first: the writer before whoever brings it work. `readable` is the database as readers here open it;
+    `listener` is the dashboard's."""
     base = [sys.executable, "-m", "heliograph_server"]
     writer = [*base, "writer"]
     hub = [*base, "hub", "--host", settings.hub_host, "--port", str(settings.hub_port)]
     hub += ["--address-file", str(settings.data / "address.json")]
+    hub += ["--dashboard-url", looking.address_of(settings, listener)]
+    dashboard = [*base, "dashboard", "--listener", str(listener.fileno())]
     environment = environment_for(settings)
     health = {f"{PREFIX}HEALTH_PORT": str(settings.health_port)}
     reads = {**environment, f"{PREFIX}DATABASE": readable}
     roles = [
         Role(name="writer", command=writer, environment={**environment, **health}),
+        Role(name="dashboard", command=dashboard, environment=reads, listener=listener),
         Role(name="hub", command=hub, environment=reads),
     ]
     if settings.filewatch_config is not None:
