@@ -13,7 +13,7 @@ from typing import Any
 
 log = logging.getLogger("heliograph.filewatch")
 
-_TURN = 100
+_TURN = 250
 """Milliseconds after which watchfiles gives the word back."""
 _STALE = 1.0
 """Seconds after which events are asked for although nobody waited for them."""
@@ -38,7 +38,7 @@ class Events:
             root,
             watch_filter=None,
             debounce=200,
-            step=50,
+            step=100,
             rust_timeout=_TURN,
             yield_on_timeout=True,
             raise_interrupt=False,
@@ -49,7 +49,7 @@ class Events:
         return made if made._turn() else None  # from here on nothing is missed
 
     def wait(self, seconds: float) -> None:
-        """So long, in steps of a tenth of a second, or until something happens."""
+        """So long, or until something happens."""
         end = time.monotonic() + seconds
         while not self._paths:
             left = end - time.monotonic()
