@@ -149,7 +149,7 @@ def demo(folder: Path, *, once: bool) -> int:
     """Start everything, run the workflow, show it, and check it or stay up."""
     with heliograph_up(folder) as address:
         database = Path(address["database"].removeprefix("sqlite:///"))
-        print(f"Look at  {address['hub']}\nQuery    {database}\n", flush=True)
+        print(f"Look at  {address['dashboard']}\nAPI      {address['hub']}\nQuery    {database}\n", flush=True)
         port = address["hub"].rpartition(":")[2].strip("/")
         log_path = folder / "workflow.log"
         with log_path.open("wb") as log:
@@ -173,7 +173,7 @@ def demo(folder: Path, *, once: bool) -> int:
         ).returncode
         if once:
             return result
-        print(f"\nEverything stays up: {address['hub']}  (Ctrl-C ends it)", flush=True)
+        print(f"\nEverything stays up: {address['dashboard']}  (Ctrl-C ends it)", flush=True)
         while True:
             time.sleep(3600)
 
