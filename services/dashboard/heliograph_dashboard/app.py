@@ -24,25 +24,35 @@ from heliograph_dashboard.index import TEMPLATE, Index
 from heliograph_dashboard.live import Live, Versions, run_finder
 from heliograph_dashboard.login import Login
 from heliograph_dashboard.pages import PAGES
+from heliograph_dashboard.pipeline import Pipeline
 from heliograph_dashboard.sessions import Guesses, Sessions
 from heliograph_dashboard.shell import build
 from heliograph_dashboard.urls import Urls
 from heliograph_store.migrate import check
+from heliograph_store.read.pipeline import newest
 from heliograph_store.store import Store, connect
 
 ASSETS = Path(__file__).with_name("assets")
 
 
-def create_app(config: DashboardConfig, *, locate: Callable[[], str] | None = None) -> FastAPI:
-    """The dashboard as an ASGI app. `locate` says where the database is now, for one whose file moves."""
+def create_app(
+    config: DashboardConfig,
+    *,
+    locate: Callable[[], str] | None = None,
+    waiting: Callable[[], int | None] | None = None,
+) -> FastAPI:
+    """The dashboard as an ASGI app. `locate` says where the database is now, for one whose file moves; `waiting` how
+    many batches wait on the bus, None when that does not answer."""
     holder = StoreHolder(locate or (lambda: config.database_url))
     versions = Versions(holder.get, every=config.poll)
-    data = Data(holder.get, versions, config)
+    pipeline = Pipeline(waiting, lambda: newest(holder.get()))
+    data = Data(holder.get, versions, config, pipeline)
     live = Live(versions, run_finder(holder.get), every=config.poll)
     dash = Dash(
         "heliograph_dashboard",
         backend=Backend,
         assets_folder=str(ASSETS),
+        assets_ignore=r"login\.css",  # of a page of its own, which names it itself
         use_pages=False,
         serve_locally=True,
         suppress_callback_exceptions=True,  # most components stand on one page only
