@@ -179,7 +179,7 @@ class Cluster:
                 ready + 100,
                 0,
                 "dep_fail",
-                f"DependencyError('Dependency failure for task {number} with failed dependencies from task {wrong[0]}')",
+                f"DependencyError('Dependency failure for task {number}: failed dependencies from task {wrong[0]}')",
             )
         if app.memoize and random.random() < 0.05:
             self._add(TaskState(at=ready + 100, try_=0, state="memo_done", from_memo=True, hashsum=_hash(number),

@@ -25,22 +25,29 @@ def went_wrong(row: TryRow) -> bool:
 
 def derive_try(row: TryRow, failure: Mapping[str, Any] | None) -> None:
     """`failure` is the try's row of `failures`, as far as it is known to have one."""
-    since = row.since = began(row)
+    since = row.since = row.began if row.began is not None else began(row)
     if since is None:
         row.octave = None
     else:
-        until = ended(row, since)
-        row.octave = OPEN if until is None else min((until - since).bit_length(), MAX_OCTAVE)
-    if went_wrong(row) or (failure is not None and failure.get("at") is not None):
-        known = failure or {}
-        state = STATES[row.state] if row.state in WRONG else None
-        row.failure = fingerprint(
-            known.get("exc_type"), known.get("exc_place"), known.get("exc_message"), known.get("history"), state
-        )
-        times = (row.ended, row.running_ended, row.fail_retryable, row.dep_fail, row.failed)
-        row.wrong = known.get("at") or next((at for at in times if at is not None), None)
-    else:
+        until = row.ended if row.ended is not None else ended(row, since)
+        row.octave = OPEN if until is None else min(max(until - since, 0).bit_length(), MAX_OCTAVE)
+    if failure is None and row.ok != 0 and row.state not in WRONG:
         row.failure = row.wrong = None
+    else:
+        _derive_failure(row, failure or {})
+
+
+def _derive_failure(row: TryRow, known: Mapping[str, Any]) -> None:
+    at = known.get("at")
+    if at is None and not went_wrong(row):
+        row.failure = row.wrong = None
+        return
+    state = STATES[row.state] if row.state in WRONG else None
+    row.failure = fingerprint(
+        known.get("exc_type"), known.get("exc_place"), known.get("exc_message"), known.get("history"), state
+    )
+    times = (at, row.ended, row.running_ended, row.fail_retryable, row.dep_fail, row.failed)
+    row.wrong = next((time for time in times if time is not None), None)
 
 
 def derive_task(row: TaskRow, latest: TryRow | None) -> None:

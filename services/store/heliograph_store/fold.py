@@ -137,9 +137,10 @@ def _state(fold: RunFold, record: TaskState) -> None:
         raise Unusable(f"unknown state {record.state[:64]!r}")
     key, number = fold.key(record), _try_number(record.try_)
     joins = fold.others(record, record.joins) if record.joins else ()
-    task, row = fold.task(key), fold.try_(key, number)
+    task = fold.tasks.get(key) or fold.task(key)
+    row = fold.tries.get((key, number)) or fold.try_(key, number)
     tasks.enter(task, row, rank, record.at)
-    tasks.change(task, row, record, finite(record.fail_cost))
+    tasks.change(task, row, record)
     for other in joins:
         fold.edges.add((key, number, other))
     if record.fail_history:

@@ -6,7 +6,8 @@ so a message that comes twice changes nothing. Every rollup equals a GROUP BY ov
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,7 @@ from sqlalchemy import Table
 
 from heliograph_store import schema
 from heliograph_store.derive import LAST, end_of, took
-from heliograph_store.measures import CPU, LARGEST, MEMORY, RUN_TIME, WAITING, bucket_of
+from heliograph_store.measures import BOUNDS, CPU, LARGEST, MEMORY, RUN_TIME, WAITING
 from heliograph_store.schema import MINUTE, NOBODY, RANK_BITS, STATES, WIDTHS, progress_of
 from heliograph_store.sql import Values
 from heliograph_store.tasks import TASK_COLUMNS, TRY_COLUMNS
@@ -47,10 +48,10 @@ class Deltas:
     kinds: Counter[Values] = field(default_factory=Counter)
     buckets: Counter[Values] = field(default_factory=Counter)
     failures: Counter[Values] = field(default_factory=Counter)
-    apps: dict[Values, list[int]] = field(default_factory=dict)
-    measures: dict[Values, list[int]] = field(default_factory=dict)
-    of_apps: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    of_hosts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    apps: defaultdict[Values, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    measures: defaultdict[Values, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    of_apps: defaultdict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
+    of_hosts: defaultdict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
     """(minute, app or host) → begins, ends, sums of offsets."""
 
     def task(self, before: Values | None, now: Values) -> None:
@@ -63,14 +64,14 @@ class Deltas:
         app, progress = row[_APP], row[_PROGRESS]
         self.kinds[(self.run, app, row[_RUNS_ON], row[_STATE])] += by
         if progress >= _SECOND_TRY or row[_JOIN]:
-            counts = self._of_app(app)
+            counts = self.apps[self.run, app]
             counts[1] += by * max(progress >> RANK_BITS, 0)
             counts[2] += by * (row[_JOIN] or 0)
 
     def tries(self, app_before: int, before: Values | None, app: int, now: Values) -> None:
         """A row of `tries`, or its task's app, changed; `before` is None for a new one."""
         if before is None:
-            self._of_app(app)[0] += 1
+            self.apps[self.run, app][0] += 1
             self._entered(app, now[_TIMES], 1)
             self._failed(app, now, 1)
             self._spent(app, _span(now), 1)
@@ -80,8 +81,8 @@ class Deltas:
         if not moved and before == now:
             return
         if moved:
-            self._of_app(app_before)[0] -= 1
-            self._of_app(app)[0] += 1
+            self.apps[self.run, app_before][0] -= 1
+            self.apps[self.run, app][0] += 1
         if moved or before[_TIMES] != now[_TIMES]:
             self._entered(app_before, before[_TIMES], -1)
             self._entered(app, now[_TIMES], 1)
@@ -97,13 +98,6 @@ class Deltas:
             self._measured(app_before, had, -1)
             self._measured(app, has, 1)
 
-    def _of_app(self, app: int) -> list[int]:
-        key = (self.run, app)
-        counts = self.apps.get(key)
-        if counts is None:
-            counts = self.apps[key] = [0, 0, 0]
-        return counts
-
     def _entered(self, app: int, times: Sequence[int | None], by: int) -> None:
         run, buckets = self.run, self.buckets
         for rank, at in enumerate(times):
@@ -117,20 +111,22 @@ class Deltas:
     def _spent(self, app: int, span: _Span, by: int) -> None:
         since, until, host = span
         if since is not None:
-            _moment(self.of_apps, app, since, 0, by)
-            _moment(self.of_hosts, host, since, 0, by)
+            apps, hosts = self.of_apps, self.of_hosts
+            minute, offset = divmod(since, MINUTE)
+            for counts in (apps[minute, app], hosts[minute, host]):
+                counts[0] += by
+                counts[2] += by * offset
             if until is not None:
-                _moment(self.of_apps, app, until, 1, by)
-                _moment(self.of_hosts, host, until, 1, by)
+                minute, offset = divmod(until, MINUTE)
+                for counts in (apps[minute, app], hosts[minute, host]):
+                    counts[1] += by
+                    counts[3] += by * offset
 
     def _measured(self, app: int, values: _Measured, by: int) -> None:
         run, measures = self.run, self.measures
         for measure, value in enumerate(values):
             if value is not None:
-                key = (run, app, measure, bucket_of(value))
-                counts = measures.get(key)
-                if counts is None:
-                    counts = measures[key] = [0, 0]
+                counts = measures[run, app, measure, bisect_right(BOUNDS, value) - 1]  # `bucket_of`, without a call
                 counts[0] += by
                 counts[1] += by * value
 
@@ -167,15 +163,6 @@ class Deltas:
 
 
 _SECOND_TRY: Final = progress_of(1, 0)
-
-
-def _moment(found: dict[tuple[int, int], list[int]], name: int, at: int, which: int, by: int) -> None:
-    minute, offset = divmod(at, MINUTE)
-    counts = found.get((minute, name))
-    if counts is None:
-        counts = found[(minute, name)] = [0, 0, 0, 0]
-    counts[which] += by
-    counts[which + 2] += by * offset
 
 
 def _single(counter: Mapping[Values, int]) -> dict[Values, tuple[int]]:

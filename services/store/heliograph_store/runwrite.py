@@ -14,7 +14,7 @@ from sqlalchemy import Table
 
 from heliograph.messages import Aside, Record, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from heliograph_store import schema
-from heliograph_store.derive import derive_task, derive_try, latest_try, went_wrong
+from heliograph_store.derive import WRONG, derive_task, derive_try, latest_try
 from heliograph_store.fold import RunFold
 from heliograph_store.merge import RULES, Row, merge
 from heliograph_store.names import DICTIONARIES, OF_COLUMN, Translation
@@ -131,7 +131,11 @@ class RunRows:
     def _failures(self, fold: RunFold) -> dict[tuple[Any, ...], Row]:
         """What is known of every try in the fold that went wrong: stored and new, merged."""
         table, told = schema.failures, fold.rows.get("failures", {})
-        keys = [key for key, row in fold.tries.items() if went_wrong(row) or row.failure is not None or key in told]
+        keys = [
+            key
+            for key, row in fold.tries.items()
+            if row.state in WRONG or row.ok == 0 or row.failure is not None or key in told
+        ]
         found = self.session.select(table, self.run.id, ("task", "try_"), keys)
         known = {values[1:3]: dict(zip(table.c.keys(), values, strict=True)) for values in self._texts(table, found)}
         for key, row in told.items():
@@ -238,15 +242,16 @@ class RunRows:
     def _ids(self, table: Table, rows: Iterable[Values]) -> list[Values]:
         """The rows with ids in the place of texts."""
         places = [(at, self.names.ids(schema.metadata.tables[name])) for at, name in _name_places(table)]
-        zeros = [at for at, column in enumerate(table.c.keys()) if column in _ZERO] if table is schema.tasks else []
+        # What is unknown is NULL, but 0 in columns that indexes and rollups have for a key.
+        zeros = _ZERO if table is schema.tasks else ()
+        columns = table.c.keys()
+        finders = [(at, ids, 0 if columns[at] in zeros else None) for at, ids in places]
         translated = []
         for row in rows:
             values = list(row)
-            for at, ids in places:
-                if values[at] is not None:
-                    values[at] = ids[values[at]]
-            for at in zeros:
-                values[at] = values[at] or 0
+            for at, ids, nothing in finders:
+                text = values[at]
+                values[at] = nothing if text is None else ids[text]
             translated.append(tuple(values))
         return translated
 

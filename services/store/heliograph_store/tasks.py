@@ -15,7 +15,7 @@ from typing import Any, Final
 from heliograph.messages import RANK, State, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from heliograph_store.merge import larger, order, smaller
 from heliograph_store.schema import RANK_BITS, STATES, UNKNOWN_STATE
-from heliograph_store.values import is_time
+from heliograph_store.values import finite, is_time
 
 RUNNING: Final = RANK[State.RUNNING.value]
 RUNNING_ENDED: Final = RANK[State.RUNNING_ENDED.value]
@@ -117,7 +117,7 @@ def describe(row: TaskRow, record: TaskDescribed, parent: int | None) -> None:
     at = record.at
     if record.hashsum is not None:
         row.hashsum = larger(row.hashsum, record.hashsum)
-    if is_time(record.invoked):
+    if record.invoked is not None and is_time(record.invoked):
         row.invoked = smaller(row.invoked, record.invoked)
     if row.described is None:
         row.described = at
@@ -159,22 +159,23 @@ def enter(task: TaskRow, row: TryRow, rank: int, at: int) -> None:
         task.progress = progress
 
 
-def change(task: TaskRow, row: TryRow, record: TaskState, fail_cost: float | None) -> None:
+def change(task: TaskRow, row: TryRow, record: TaskState) -> None:
     """Take over what the submitting process told with a state (the state itself is `enter`'s)."""
+    # Most fields of most records are None: that is asked first, because calls are what costs here.
     if record.executor:
         row.executor = larger(row.executor, record.executor)
-    if is_time(record.launched):
+    if record.launched is not None and is_time(record.launched):
         row.launched_at = smaller(row.launched_at, record.launched)
-    if is_time(record.returned):
+    if record.returned is not None and is_time(record.returned):
         # A try that joins others is back long before its task is, and both are told as `returned`.
         row.returned_at = smaller(row.returned_at, record.returned)
         task.returned = larger(task.returned, record.returned)
-    if is_time(record.invoked):
+    if record.invoked is not None and is_time(record.invoked):
         task.invoked = smaller(task.invoked, record.invoked)
     if record.fail_count is not None:
         task.fail_count = larger(task.fail_count, record.fail_count)
-    if fail_cost is not None:
-        task.fail_cost = larger(task.fail_cost, fail_cost)
+    if record.fail_cost is not None:
+        task.fail_cost = larger(task.fail_cost, finite(record.fail_cost))
     if record.from_memo is not None:
         task.from_memo = larger(task.from_memo, int(record.from_memo))
     if record.hashsum is not None:

@@ -156,7 +156,7 @@ def _read(search: _Search, streams: Sequence[Select[Any]], *, ordered: bool) -> 
     """One page from these disjoint streams: from their heads when each is in the order of the sort."""
     found: list[Key] = []
     for at in range(0, len(streams), STREAMS):
-        some = [_beyond(search, stream) for stream in streams[at : at + STREAMS]]
+        some = [_beyond(search, stream, ordered=ordered) for stream in streams[at : at + STREAMS]]
         if ordered:
             some = [select(_ordered(search, stream).subquery()) for stream in some]
         every = (union_all(*some) if len(some) > 1 else some[0]).subquery()
@@ -171,7 +171,7 @@ def _ordered(search: _Search, stream: Select[Any]) -> Select[Any]:
     return stream.order_by(*order).limit(search.limit)
 
 
-def _beyond(search: _Search, stream: Select[Any]) -> Select[Any]:
+def _beyond(search: _Search, stream: Select[Any], *, ordered: bool) -> Select[Any]:
     if search.sort != "task":
         stream = stream.where(search.order[0].is_not(None))  # the indexes hold nothing else
     if search.without is not None:
@@ -179,7 +179,9 @@ def _beyond(search: _Search, stream: Select[Any]) -> Select[Any]:
     if search.after is None:
         return stream
     last = search.after[-len(search.order) :]
-    return stream.where(beyond(search.order, last, descending=search.descending))
+    # Where another order is read, `+ 0` keeps a database from reading in this one after all.
+    place = search.order if ordered else [column + 0 for column in search.order]
+    return stream.where(beyond(place, last, descending=search.descending))
 
 
 # -- streams: one stretch of an index each, and what else must hold ---------------------------------------------------
