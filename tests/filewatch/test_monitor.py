@@ -138,6 +138,19 @@ def test_functions_of_a_script_run_in_another_process(place: Place) -> None:
     assert "'result': '42'" in ran.stdout, ran.stdout + ran.stderr
 
 
+def test_the_documented_example_does_what_it_says(place: Place) -> None:
+    text = (ROOT / "docs" / "howto" / "watch-files.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0].replace("sleep_dur=10", "sleep_dur=0.1")
+    (place.root / "images").mkdir()
+    (place.root / "images" / "last.png").touch()
+    script = place.notes / "script.py"
+    script.write_text(f"{code}\nassert monitor.wait(30)\nprint(open(monitor.log).read())\n")
+    ran = subprocess.run([sys.executable, script], cwd=place.root, capture_output=True, text=True, check=False)
+    assert ran.stdout.count("file.found") == 4, ran.stdout + ran.stderr
+    assert "step 0" in ran.stdout
+    assert "'outcome': 'ok'" in ran.stdout
+
+
 def test_a_monitor_can_be_sent_and_shows_no_secret() -> None:
     monitor = FileMonitor(lambda files: 1, "x", filetype=["gif"], webhook="https://example.org/hook?token=secret")
     arrived = pickle.loads(pickle.dumps(monitor))
