@@ -65,8 +65,6 @@ class DashboardConfig:
     """Folders under which files that tasks wrote (stdout, stderr) may be shown."""
     poll: float = 1.0
     """How often the store is asked whether something changed, in the runs that somebody looks at."""
-    bus_url: str | None = field(default=None, repr=False)
-    """To know how far the writer is behind; without it that is guessed from the store."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_dashboard.live import Versions
+from heliograph_dashboard.pipeline import Flow, Pipeline
 from heliograph_store.read.runs import Run
 from heliograph_store.store import Store
 
@@ -26,8 +27,14 @@ KEPT: Final = 256
 class Data:
     """Reads the store for all viewers. Safe to share between threads."""
 
-    def __init__(self, open_store: Callable[[], Store], versions: Versions, config: DashboardConfig) -> None:
-        self._open, self._versions, self.config = open_store, versions, config
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        versions: Versions,
+        config: DashboardConfig,
+        pipeline: Pipeline | None = None,
+    ) -> None:
+        self._open, self._versions, self.config, self._pipeline = open_store, versions, config, pipeline
         self._lock = threading.Lock()
         self.given = 0
         self.asked = 0
@@ -66,7 +73,11 @@ class Data:
 
     def uncached(self) -> Data:
         """The same store, asked every time: for those who read through whole tables."""
-        return _Uncached(self._open, self._versions, self.config)
+        return _Uncached(self._open, self._versions, self.config, self._pipeline)
+
+    def flow(self) -> Flow:
+        """How the pipeline is doing; its `lag` is what `liveness` wants to know."""
+        return self._pipeline.flow() if self._pipeline is not None else Flow()
 
     def version(self, run_id: int | None) -> int:
         """How often this run (None: any run) has changed, as far as is known; grows."""

@@ -167,6 +167,7 @@ class Live:
         self._versions, self._run_id, self._every = versions, run_id, every
         self._viewers: set[_Viewer] = set()
         self._someone = asyncio.Event()
+        self._trouble = False
 
     @property
     def viewers(self) -> int:
@@ -187,9 +188,11 @@ class Live:
         viewers = list(self._viewers)
         wanted = {viewer.run for viewer in viewers}
         versions = await run_in_threadpool(self._ask, wanted)
+        trouble = bool(self._versions.trouble)
+        turned, self._trouble = trouble != self._trouble, trouble
         for viewer in viewers:
             version = versions.get(viewer.run, 0)
-            if version > viewer.told:
+            if version > viewer.told or turned:
                 viewer.told = version
                 viewer.tell(self._news(viewer.run, version))
 

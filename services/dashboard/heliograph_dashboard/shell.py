@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
-from heliograph_dashboard.components import empty
+from heliograph_dashboard.components import banner, empty
 from heliograph_dashboard.components.runhead import run_head
 from heliograph_dashboard.components.states import LABELS
 from heliograph_dashboard.data import Data
@@ -26,6 +27,8 @@ from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages import PAGES
 from heliograph_dashboard.urls import Place, Urls, query_of
 from heliograph_store.errors import StoreError
+from heliograph_store.read.liveness import liveness
+from heliograph_store.read.pipeline import losses
 from heliograph_store.read.runs import find_run
 
 log = logging.getLogger("heliograph.dashboard")
@@ -104,6 +107,22 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
     def refresh(_tick: Any, looking: dict[str, Any] | None) -> Any:
         run = data.read(find_run, looking["run"]) if looking and looking.get("run") else None
         return no_update if run is None else run_head(data, run)
+
+    @dash.callback(
+        Output("banner", "children"), Input("looking", "data"), Input("tick", "data"), Input("trouble", "data")
+    )
+    def warn(looking: dict[str, Any] | None, _tick: Any, trouble: bool) -> Any:
+        if trouble:
+            return [banner.away()]
+        try:
+            flow = data.flow()
+            run = data.read(find_run, looking["run"]) if looking and looking.get("run") else None
+            if run is None:
+                return banner.of_flow(flow)
+            state = liveness(run, time.time_ns() // 1000, flow.lag)
+            return banner.of_flow(flow) + banner.of_run(run, state, data.read(losses, run_id=run.id))
+        except StoreError:
+            return [banner.away()]
 
     browser(
         ClientsideFunction("heliograph", "title"),

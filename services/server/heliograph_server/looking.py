@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heliograph.bus import open_consumer
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_server import importing, storage
 from heliograph_server.errors import SetupError
@@ -24,6 +25,7 @@ from heliograph_server.placement import SCHEME
 from heliograph_store.errors import NeedsMigration, NotHeliograph
 
 if TYPE_CHECKING:
+    from heliograph_hub.lag import Waiting
     from heliograph_server.settings import Settings
 
 log = logging.getLogger("heliograph.dashboard")
@@ -75,7 +77,6 @@ def config_of(settings: Settings) -> DashboardConfig:
         plain_http=settings.plain_http,
         metrics_open=settings.metrics_open,
         log_roots=settings.dashboard_log_roots,
-        bus_url=settings.bus,
     )
 
 
@@ -98,11 +99,26 @@ def run(
 
     sock = sock or listen(config.host, config.port)
     url = url_of(sock, tls=config.tls_certificate is not None) + config.prefix
-    app = create_app(config, locate=locate)
+    waiting = waiting_of(settings)
+    app = create_app(config, locate=locate, waiting=waiting)
     log.info("the dashboard listens on %s", url)
     if tell is not None:
         tell(url, config)
-    return serve_app(app, sock, tls_certificate=config.tls_certificate, tls_key=config.tls_key)
+    try:
+        return serve_app(app, sock, tls_certificate=config.tls_certificate, tls_key=config.tls_key)
+    finally:
+        if waiting is not None:
+            waiting.close()
+
+
+def waiting_of(settings: Settings) -> Waiting | None:
+    """How many batches wait on the bus, where one is known: so the dashboard can tell 'lost' from 'not written yet'."""
+    from heliograph_hub.lag import Waiting
+
+    bus = settings.bus
+    if not bus:
+        return None
+    return Waiting(lambda: open_consumer(bus, name=f"dashboard-{socket.gethostname()}-{os.getpid()}-depth"))
 
 
 def address_of(settings: Settings, sock: socket.socket) -> str:

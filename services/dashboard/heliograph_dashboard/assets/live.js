@@ -19,6 +19,7 @@
   let retry = null;
   let heard = 0;
   let delayed = null;
+  let trouble = false;
 
   function base() {
     const config = document.getElementById("_dash-config");
@@ -41,7 +42,10 @@
   function news(message) {
     if (message.alive) return;
     if (message.run !== run) return;
-    dc.set_props("trouble", { data: Boolean(message.trouble) });
+    if (trouble !== Boolean(message.trouble)) {
+      trouble = Boolean(message.trouble);
+      dc.set_props("trouble", { data: trouble });
+    }
     newest = message;
     if (delayed) return;
     delayed = setTimeout(function () { delayed = null; apply(); }, Math.random() * (message.spread || 0));

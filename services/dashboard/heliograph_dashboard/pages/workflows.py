@@ -39,6 +39,7 @@ def fetch(data: Data, _run: Run | None, asked: Asked) -> Rows:
         owner=asked.filters.get("owner", ""),
         host=asked.filters.get("host", ""),
         now=time.time_ns() // 1000 // STEP * STEP,
+        lag=data.flow().lag // STEP * STEP,
     )
     order = asked.sort if asked.sort in ORDERS else "began"
     page = data.read(
