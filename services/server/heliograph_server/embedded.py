@@ -34,7 +34,7 @@ log = logging.getLogger("heliograph.embedded")
 QUIET = 5.0
 """Seconds without anything new that end it: longer than what a spool takes to find the claims of a dead consumer."""
 AGENTS = 60.0
-"""How long agents that have not said that they ended are waited for, after the run is over."""
+"""How long agents that have not said that they ended are waited for, after the run is over and its file watches are."""
 HOPELESS = 600.0
 """How long a run that is over waits for a database that cannot be written; the spool keeps the rest."""
 STAND_BY = 1.0
@@ -78,11 +78,15 @@ class Watch:
         """Whether agents of this run may still have something to send."""
         return storage.agents_alive(self._config.placement.readable_url, self._config.run)
 
+    def files_watched(self) -> bool:
+        """Whether a file watch of this run is still waiting for its last files to settle."""
+        return storage.watches_open(self._config.placement.readable_url, self._config.run)
+
     def may_leave(self, *, quiet: float, waiting: int | None) -> bool:
         over = self.over_for()
         if over is None or waiting or min(over, quiet) < self._config.quiet:
             return False
-        return over > AGENTS or not self.agents_at_work()
+        return not self.agents_at_work() or (over > AGENTS and not self.files_watched())
 
 
 def run(config: EmbeddedConfig) -> int:

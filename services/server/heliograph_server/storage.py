@@ -1,6 +1,6 @@
-"""The server's access to the store: opening it for writing, and the two questions that decide when embedded mode ends.
+"""The server's access to the store: opening it for writing, and the questions that decide when embedded mode ends.
 
-In: database URLs. Out: a writer, whether a run ended, whether its agents are still at work.
+In: database URLs. Out: a writer, whether a run ended, whether its agents and file watches are still at work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from heliograph.messages import Batch
 from heliograph_store.errors import NeedsMigration, StoreError, StoreUnavailable
+from heliograph_store.read.files import watch_list
 from heliograph_store.read.pipeline import agent_list
 from heliograph_store.read.runs import Run, find_run
 from heliograph_store.store import Store, connect
@@ -80,6 +81,11 @@ def agents_alive(url: str, run: str) -> bool:
         return any(not agent.ended and (agent.last_seen or 0) > since for agent in agents)
 
     return _ask(url, run, at_work)
+
+
+def watches_open(url: str, run: str) -> bool:
+    """Whether a file watch of the run has not said that it ended."""
+    return _ask(url, run, lambda store, found: any(watch.closed is None for watch in watch_list(store, found.id)))
 
 
 @cache
