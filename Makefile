@@ -5,6 +5,7 @@ VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
+JOBS ?= 3
 .PHONY: demo test bench install lint lock clean
 
 install: $(VENV)/.installed
@@ -27,7 +28,7 @@ demo: $(DEMO_VENV)/.installed
 
 test: install
 	tests/tools/need.sh
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest $(TESTS)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
 # What it costs: tasks/s without monitoring, with Parsl's own and with ours; records/s into the store.
 bench: install

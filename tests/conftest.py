@@ -4,7 +4,21 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 pytest_plugins = ["tests.fixtures.broker", "tests.fixtures.postgres"]
 
 # Parsl's HighThroughputExecutor finds its own programs on PATH: this environment's come first, activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+TOGETHER = {"dashboard", "deploy"}
+"""Areas whose tests share what is dear to make (a recorded run, a browser, containers): one process runs them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests out (`make test`), those of a file stay together."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent)
+        group = place.parts[0] if place.parts[0] in TOGETHER else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from heliograph.bus import BadMessage, BusUnavailable, Outgoing, open_publisher
+from heliograph.bus import BadMessage, BusUnavailable, Outgoing, open_consumer, open_publisher
 from heliograph.messages import Class
 from heliograph_hub.app import create_app
 from heliograph_hub.config import BadConfig, HubConfig
@@ -87,6 +87,21 @@ def test_an_agent_ships_through_the_hub(config: HubConfig) -> None:
     assert sorted(drain(config.bus_url)) == sorted(bodies)
 
 
+def test_commands_of_a_run_come_through_the_hub_and_past_the_writer(config: HubConfig) -> None:
+    body = batch("r-1", cls=Class.COMMANDS)
+    with server(config) as client:
+        given = client.post("/v1/connect", json={"run": "r-1"}).json()
+        publisher = open_publisher(given["bus"], name="agent-1", token=given["token"])
+        publisher.publish([Outgoing(run="r-1", cls=Class.COMMANDS, body=body)])
+        publisher.close()
+    assert drain(config.bus_url) == []
+    consumer = open_consumer(config.bus_url, name="filewatch", classes=[Class.COMMANDS])
+    (got,) = consumer.receive(5, 5.0)
+    assert (got.body, got.route) == (body, "commands.r-1")
+    consumer.ack([got])
+    consumer.close()
+
+
 def test_the_broker_is_named_without_credentials_in_public_and_with_them_to_who_may_join(serving: Serving) -> None:
     client = serving(public_bus_url="amqp://agent:secret@broker:5672/h", **LOCKED)
     assert client.get("/v1/hello").json()["bus"] == "amqp://broker:5672/h"
@@ -130,6 +145,7 @@ def test_a_huge_connect_request_is_not_read(serving: Serving) -> None:
         (token("r-2"), 403),
         (token(scope="read"), 403),
     ],
+    ids=["none", "garbage", "join", "read", "late", "forged", "cut", "another run's", "another scope"],
 )
 def test_intake_takes_only_this_runs_token(serving: Serving, config: HubConfig, auth: str, status: int) -> None:
     client = serving(**LOCKED)
