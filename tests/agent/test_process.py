@@ -206,6 +206,41 @@ def test_the_submitting_nodes_agent_ships_on_what_others_left_in_the_run_directo
     journal.close()
 
 
+@pytest.mark.parametrize("far", [False, True], ids=["from a journal here", "from a spool in the run directory"])
+def test_a_command_is_shipped_like_a_record_but_not_to_the_writer(place: Place, far: bool) -> None:
+    from heliograph import bus
+    from heliograph.filewatch import request
+
+    place.known_route()
+    journal = Journal.open(place.route(owner=True))
+    journal.append(task(1))
+    if far:
+        command = m.encode(m.WatchStart(at=1, watch="w", root="/scr"))
+        batch = m.Batch(
+            version=1,
+            run="run-1",
+            cls="commands",
+            agent="far",
+            host="far",
+            boot="",
+            sources=[m.Source("far-away", [5])],
+            records=[msgspec.Raw(command)],
+        )
+        publisher = bus.open_publisher(f"spool:{spool_path(place.run_dir)}", name="far")
+        publisher.publish([bus.Outgoing(run="run-1", cls=m.Class.COMMANDS, body=m.encode(batch))])
+    else:
+        assert request.ask(journal, watch="w", root="/scr")
+    obeys = bus.open_consumer(f"spool:{place.spool}", name="filewatch", classes=[m.Class.COMMANDS])
+    (got,) = obeys.receive(5, 20.0)
+    commands, aside = m.decode_commands(m.decode_batch(got.body))
+    assert ([c.watch for c in commands], aside) == (["w"], [])
+    obeys.ack([got])
+    obeys.close()
+    place.receive(15, until=lambda: bool(place.of(m.TaskState)))
+    assert "far-away:5" not in place.ids
+    journal.close()
+
+
 def test_over_its_memory_cap_it_ends_and_the_next_record_brings_another(place: Place) -> None:
     place.known_route()
     site = place.run_dir / "site.json"
