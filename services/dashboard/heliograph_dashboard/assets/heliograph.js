@@ -42,7 +42,8 @@
       if (search === window.location.search) return dc.no_update;
       ownSearch = { pathname: window.location.pathname, search: search };
       window.history.replaceState(window.history.state, "", window.location.pathname + search);
-      dc.set_props("url", { search: search });
+      // Both: what is left as it was, the component would take for the wish to go back there.
+      dc.set_props("url", { search: search, href: window.location.href });
       return dc.no_update;
     },
     theme: function (clicks, current) {
