@@ -23,11 +23,16 @@ IDLE: Final = 45 * SECOND
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Points in equal stretches of `width` microseconds; points further apart than `gap` are not to be connected."""
+    """Points in equal stretches of `width` microseconds; points further apart than `gap` are not to be connected.
+
+    Of nodes, `chosen` of `nodes` are in it: where it would take too long to read all, some stand for the others.
+    """
 
     width: int
     gap: int
     points: Sequence[Any]
+    chosen: int = 0
+    nodes: int = 0
 
 
 NOTHING: Final = Series(width=0, gap=0, points=())
@@ -53,6 +58,12 @@ class Grid:
     last: int
     width: int
 
+    @classmethod
+    def over(cls, first: int, last: int, buckets: int, step: int = 1) -> Grid:
+        """At most `buckets` stretches, as long as a multiple of `step`."""
+        least = (last - first) // max(1, min(buckets, MAX_BUCKETS)) + 1
+        return cls(first=first, last=last, width=-(-least // step) * step)
+
     def of(self, at: ColumnElement[int]) -> ColumnElement[int]:
         return cast((at - self.first) // self.width, BigInteger)
 
@@ -75,9 +86,7 @@ def grid_over(store: Store, table: Table, chosen: ColumnElement[bool], buckets: 
     (span,) = fetch(store, select(func.min(at).label("first"), func.max(at).label("last")).where(chosen))
     if span["first"] is None:
         return None
-    wanted = max(1, min(buckets, MAX_BUCKETS))
-    least = (span["last"] - span["first"]) // wanted + 1
-    return Grid(first=span["first"], last=span["last"], width=-(-least // step) * step)
+    return Grid.over(span["first"], span["last"], buckets, step)
 
 
 def sample_interval(store: Store, run_id: int) -> int:

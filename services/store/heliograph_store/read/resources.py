@@ -7,7 +7,7 @@ CPU is in cores, memory in bytes, rates in bytes per second; times are microseco
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from heliograph_store.read.grid import (
 from heliograph_store.read.query import fetch
 from heliograph_store.schema import hosts, node_samples
 from heliograph_store.store import Store
+from heliograph_store.values import MAX_TIME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class Rate:
     net_sent_high: float | None
 
 
+MANY: Final = 30_000
+"""Samples that are read at most for all nodes together; of more, every second or third node stands for the others."""
 _LEVELS: Final = ("cpu", "cores", "cpu_low", "cpu_high", "memory", "memory_total", "memory_low", "memory_high")
 _TOTALS: Final = ("disk_read", "disk_write", "net_received", "net_sent")
 
@@ -93,11 +96,10 @@ def node_levels(
     By the run's (and host's) part of the primary key of `node_samples`; grouped by the database.
     """
     m = node_samples.c
-    chosen = _chosen(run_id, host, since, until)
-    interval = sample_interval(store, run_id)
-    grid = grid_over(store, node_samples, chosen, buckets, _step(interval, host))
-    if grid is None:
+    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets)
+    if asked is None:
         return NOTHING
+    grid, chosen = asked.grid, asked.rows
     used = cast(m.memory_used, Double) / func.nullif(m.memory_total, 0)
     cores = func.coalesce(m.cpu_count, 1)
     inner = (
@@ -131,16 +133,22 @@ def node_levels(
         .group_by(inner.c.bucket)
         .order_by(inner.c.bucket)
     )
-    integers = ("cores", "memory_total")
     points = [
         Level(
             at=grid.middle(row["bucket"]),
             nodes=row["nodes"],
-            **{name: whole(row[name]) if name in integers else real(row[name]) for name in _LEVELS},  # type: ignore[arg-type]
+            cpu=asked.all_of(row["cpu"]),
+            cores=whole(asked.all_of(row["cores"])),
+            cpu_low=real(row["cpu_low"]),
+            cpu_high=real(row["cpu_high"]),
+            memory=asked.all_of(row["memory"]),
+            memory_total=whole(asked.all_of(row["memory_total"])),
+            memory_low=real(row["memory_low"]),
+            memory_high=real(row["memory_high"]),
         )
         for row in fetch(store, query)
     ]
-    return Series(width=grid.width, gap=grid.gap(interval), points=points)
+    return asked.series(points)
 
 
 def node_rates(
@@ -157,21 +165,20 @@ def node_rates(
     By the run's (and host's) part of the primary key of `node_samples`, in whose order samples follow each other.
     """
     m = node_samples.c
-    chosen = _chosen(run_id, host, since, until)
-    interval = sample_interval(store, run_id)
-    grid = grid_over(store, node_samples, chosen, buckets, _step(interval, host))
-    if grid is None:
+    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets)
+    if asked is None:
         return NOTHING
+    grid, chosen, interval = asked.grid, asked.rows, asked.interval
     columns = select(m.host, m.at, *(m[name] for name in _TOTALS)).where(chosen).order_by(m.host, m.at)
     with store.connection() as connection:
         # Plain tuples: one for every sample, of which there can be a hundred thousand.
         cursor = connection.execute(columns).cursor
         rows = np.array([] if cursor is None else cursor.fetchall(), dtype=np.float64).reshape(-1, 2 + len(_TOTALS))
-    points = _rates(rows, grid, gap=max(3 * interval, IDLE))
-    return Series(width=grid.width, gap=grid.gap(interval), points=points)
+    points = _rates(rows, grid, gap=max(3 * interval, IDLE), scale=asked.scale)
+    return asked.series(points)
 
 
-def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int) -> list[Rate]:
+def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int, scale: float) -> list[Rate]:
     """From (host, time, totals) in that order. Compared and grouped here: windows over many rows take the databases
     twice as long."""
     if not len(rows):
@@ -199,7 +206,7 @@ def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int) -> list[Rate]:
         sums = np.zeros((len(buckets), len(_TOTALS)))
         np.add.at(sums, place, np.where(empty, 0.0, values))
         for column, name in enumerate(_TOTALS):
-            pairs = zip(sums[:, column].tolist(), some[:, column].tolist(), strict=True)
+            pairs = zip((sums[:, column] * scale).tolist(), some[:, column].tolist(), strict=True)
             summed[name + suffix] = [value if there else None for value, there in pairs]
     return [
         Rate(at=grid.middle(int(b)), nodes=int(nodes[i]), **{name: values[i] for name, values in summed.items()})
@@ -208,12 +215,10 @@ def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int) -> list[Rate]:
 
 
 def last_samples(store: Store, run_id: int) -> dict[str, int]:
-    """When each host's latest node sample was taken: one step down the primary key of `node_samples` a host."""
-    m = node_samples.c
-    seen = select(m.host).where(m.run == run_id).distinct().subquery()
-    latest = select(func.max(m.at)).where(m.run == run_id, m.host == seen.c.host).scalar_subquery()
-    query = select(hosts.c.name, latest.label("at")).select_from(seen.join(hosts, hosts.c.id == seen.c.host))
-    return {row["name"]: row["at"] for row in fetch(store, query)}
+    """When each host's latest node sample was taken; see `_spans`."""
+    spans = {host: last for host, _, last in _spans(store, run_id)}
+    query = select(hosts.c.id, hosts.c.name).where(hosts.c.id.in_(list(spans)))
+    return {row["name"]: spans[row["id"]] for row in fetch(store, query)}
 
 
 def sampled_hosts(store: Store, run_id: int) -> list[str]:
@@ -221,18 +226,80 @@ def sampled_hosts(store: Store, run_id: int) -> list[str]:
     return sorted(last_samples(store, run_id))
 
 
-def _step(interval: int, host: str | None) -> int:
-    """Where nodes are summed, a stretch shorter than the interval would hold some of them and not the others."""
-    return interval * 3 // 2 if host is None else 1
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Which samples are read, in which stretches; and how many nodes they stand for."""
+
+    rows: ColumnElement[bool]
+    grid: Grid
+    interval: int
+    chosen: int
+    nodes: int
+
+    @property
+    def scale(self) -> float:
+        return self.nodes / self.chosen
+
+    def all_of(self, value: Any) -> float | None:
+        """A sum as it would be over all nodes."""
+        number = real(value)
+        return None if number is None else number * self.scale
+
+    def series(self, points: Sequence[Any]) -> Series:
+        gap = self.grid.gap(self.interval)
+        return Series(width=self.grid.width, gap=gap, points=points, chosen=self.chosen, nodes=self.nodes)
 
 
-def _chosen(run_id: int, host: str | None, since: int | None, until: int | None) -> ColumnElement[bool]:
+@dataclass(frozen=True, kw_only=True)
+class _Filter:
+    host: str | None
+    since: int | None
+    until: int | None
+
+    def rows(self, run_id: int) -> ColumnElement[bool]:
+        m = node_samples.c
+        chosen = m.run == run_id
+        if self.host is not None:
+            chosen = chosen & (m.host == select(hosts.c.id).where(hosts.c.name == self.host).scalar_subquery())
+        if self.since is not None:
+            chosen = chosen & (m.at >= self.since)
+        if self.until is not None:
+            chosen = chosen & (m.at <= self.until)
+        return chosen
+
+
+def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int) -> _Asked | None:
+    """None when there are no samples."""
+    rows = wanted.rows(run_id)
+    interval = sample_interval(store, run_id)
+    if wanted.host is not None:
+        grid = grid_over(store, node_samples, rows, buckets)
+        return None if grid is None else _Asked(rows=rows, grid=grid, interval=interval, chosen=1, nodes=1)
+    spans = _spans(store, run_id)
+    if not spans:
+        return None
+    first = max(min(first for _, first, _ in spans), wanted.since or 0)
+    last = min(max(last for _, _, last in spans), wanted.until or MAX_TIME)
+    if last < first:
+        return None
+    # Where nodes are summed, a stretch shorter than the interval would hold some of them and not the others.
+    grid = Grid.over(first, last, buckets, interval * 3 // 2)
+    ids = sorted(host for host, _, _ in spans)
+    about = sum(max(0, min(until, last) - max(since, first)) // interval for _, since, until in spans)
+    some = ids[:: max(1, min(-(-about // MANY), len(ids) // 4))]
+    if len(some) < len(ids):
+        rows = rows & node_samples.c.host.in_(some)
+    return _Asked(rows=rows, grid=grid, interval=interval, chosen=len(some), nodes=len(ids))
+
+
+def _spans(store: Store, run_id: int) -> list[tuple[int, int, int]]:
+    """(id, first sample, last sample) of every host that has samples: three steps down the primary key of
+    `node_samples` a host, whatever their number."""
     m = node_samples.c
-    chosen = m.run == run_id
-    if host is not None:
-        chosen = chosen & (m.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery())
-    if since is not None:
-        chosen = chosen & (m.at >= since)
-    if until is not None:
-        chosen = chosen & (m.at <= until)
-    return chosen
+    found = select(func.min(m.host).label("host")).where(m.run == run_id).cte("found", recursive=True)
+    after = select(func.min(m.host)).where(m.run == run_id, m.host > found.c.host).scalar_subquery()
+    found = found.union_all(select(after).where(found.c.host.is_not(None)))
+    mine = (m.run == run_id) & (m.host == found.c.host)
+    first, last = (select(how(m.at)).where(mine).scalar_subquery() for how in (func.min, func.max))
+    query = select(found.c.host, first.label("first"), last.label("last")).where(found.c.host.is_not(None))
+    return [(row["host"], row["first"], row["last"]) for row in fetch(store, query)]

@@ -25,7 +25,7 @@ from heliograph_store.store import Store
 
 MANY: Final = 4000
 """Tasks up to which all tries are read; of a larger run those of as many tasks."""
-RANGES: Final = 80
+RANGES: Final = 40
 """Stretches of consecutive tasks that are read of a larger run."""
 MIB: Final = 1 << 20
 _ENDS: Final = (State.RUNNING_ENDED, *sorted((*FINAL, State.FAIL_RETRYABLE), key=lambda state: state.rank))
