@@ -6,7 +6,7 @@ DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
 JOBS ?= 3
-.PHONY: demo test bench install lint lock clean
+.PHONY: demo test test-compose bench install lint lock clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,12 @@ demo: $(DEMO_VENV)/.installed
 test: install
 	tests/tools/need.sh
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+
+# The deployment by compose.yaml, on the Docker engine that is there: all of it in a quarter of an hour, QUICK=1 in three
+# minutes.
+test-compose: install
+	tests/tools/docker.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -m "compose$(if $(QUICK), and not slow)" tests/deploy $(TESTS)
 
 # What it costs: tasks/s without monitoring, with Parsl's own and with ours; records/s into the store.
 bench: install

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("HUB_PORT", "AMQP_PORT", "RABBITMQ_MANAGEMENT_PORT", "PROMETHEUS_PORT")
+PORTS = ("HUB_PORT", "AMQP_PORT", "DASHBOARD_PORTS", "RABBITMQ_MANAGEMENT_PORT", "PROMETHEUS_PORT")
 QUERY = """
 import json, sys
 from sqlalchemy import text

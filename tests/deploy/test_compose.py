@@ -12,8 +12,13 @@ from tests.deploy.host import Workflow, arrived
 from tests.deploy.stack import Stack, wait_for
 
 pytestmark = pytest.mark.compose
-ROLES = ("hub", "writer")
-PAGES = {"hub": ("HUB_PORT", "55055"), "writer": (None, "55056")}
+METRICS = {
+    "hub": ("55055", "read-token"),
+    "dashboard": ("8080", "dashboard-token"),
+    "writer": ("55056", None),
+    "filewatch": ("55056", None),
+}
+"""Port and token of each role's /metrics."""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,15 @@ def test_the_hub_answers_and_only_with_its_token(stack: Stack, workflow: Workflo
     assert workflow.run in body
 
 
+def test_the_dashboard_answers_and_only_to_those_who_may_look(stack: Stack, workflow: Workflow) -> None:
+    assert stack.get("DASHBOARD_PORTS", "/healthz")[0] == 200
+    status, body = stack.get("DASHBOARD_PORTS", f"/runs/{workflow.run}")
+    assert status in {302, 303, 307, 401}, body[:300]
+    status, body = stack.get("DASHBOARD_PORTS", f"/runs/{workflow.run}", token=stack.secret("dashboard-password"))
+    assert status == 200
+    assert "Heliograph" in body
+
+
 def test_ports_are_open_on_loopback_only(stack: Stack) -> None:
     bound = {
         binding["HostIp"]
@@ -73,7 +87,7 @@ def test_ports_are_open_on_loopback_only(stack: Stack) -> None:
 
 def test_containers_have_no_rights_that_they_do_not_need(stack: Stack) -> None:
     containers = stack.containers()
-    assert len(containers) >= 6
+    assert len(containers) >= 8
     for container in containers:
         host, config = container["HostConfig"], container["Config"]
         name = config["Labels"]["com.docker.compose.service"]
@@ -95,7 +109,8 @@ def test_containers_have_no_rights_that_they_do_not_need(stack: Stack) -> None:
 
 
 def test_no_secret_stands_in_an_environment_command_or_log(stack: Stack) -> None:
-    folder = ("bus", "public-bus", "join-token", "read-token", "signing-secret", "dashboard-password")
+    folder = ("bus", "public-bus", "join-token", "read-token", "signing-secret")
+    folder += ("dashboard-password", "dashboard-token")
     secrets = {urlsplit(text).password or text for text in map(stack.secret, folder)}
     assert len(secrets) == len(folder)
     logs = stack.compose("logs")
@@ -110,7 +125,7 @@ def test_prometheus_scrapes_every_service_and_every_metric_of_the_rules_exists(s
         targets = stack.prometheus("targets")["activeTargets"]
         return {t["labels"]["job"]: f"{t['health']} {t['lastError']}" for t in targets}
 
-    jobs = {f"heliograph-{role}" for role in ROLES} | {"rabbitmq", "rabbitmq-queues", "prometheus"}
+    jobs = {f"heliograph-{role}" for role in METRICS} | {"rabbitmq", "rabbitmq-queues", "prometheus"}
     wait_for(lambda: health() == dict.fromkeys(jobs, "up "), 60, lambda: f"targets: {health()}")
     rules = (stack.checkout / "helm" / "heliograph" / "files" / "rules.yml").read_text(encoding="utf-8")
     expressions = re.sub(r"(?m)^ *(#|(summary|description|- name|- alert|- record):).*$", "", rules)
@@ -122,11 +137,11 @@ def test_prometheus_scrapes_every_service_and_every_metric_of_the_rules_exists(s
     assert {rule["health"] for rule in loaded} <= {"ok", "unknown"}
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", METRICS)
 def test_metrics_are_valid(stack: Stack, workflow: Workflow, role: str) -> None:
     assert workflow.ledger()
-    port = PAGES[role][1]
-    token = stack.secret("read-token") if role == "hub" else ""
+    port, name = METRICS[role]
+    token = stack.secret(name) if name else ""
     code = (
         "import sys, urllib.request as u; "
         f"r = u.Request('http://127.0.0.1:{port}/metrics', headers={{'Authorization': 'Bearer ' + sys.argv[1]}}); "

@@ -21,11 +21,12 @@ from heliograph_server.settings import SECRETS, load
 from tests.fixtures.broker import Broker
 
 UIDS = {"heliograph": 12001, "rabbitmq": 12002, "postgres": 12003, "prometheus": 12004}
+SIGHT = {"read-token", "dashboard-token"}
 FILES = {
-    "heliograph": {"bus", "public-bus", "database", "join-token", "read-token", "signing-secret", "dashboard-password"},
+    "heliograph": {"bus", "public-bus", "database", "join-token", "signing-secret", "dashboard-password", *SIGHT},
     "rabbitmq": {"definitions.json", "admin-password", "server-password", "agent-password"},
     "postgres": {"password"},
-    "prometheus": {"read-token"},
+    "prometheus": SIGHT,
 }
 
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heliograph.bus import hidden
+from heliograph.bus import hidden, open_publisher
 from heliograph_server import logs
 from heliograph_server.errors import SetupError
 from heliograph_server.settings import Settings, load
@@ -58,13 +58,16 @@ def placement_of(settings: Settings) -> Placement | None:
 
 
 def checked_bus(settings: Settings) -> str:
-    """The bus of the server side, whose roles stand between a broker or spool and the database."""
+    """The bus of the server side, whose roles stand between a broker or spool and the database. Raises SetupError and
+    BadUrl now, and not only when there is something to take from it."""
     bus = needed(settings, "bus")
     scheme = bus.partition(":")[0].lower()
     if scheme in {"http", "https"}:
         raise SetupError(f"{hidden(bus)}: a server role needs amqp:// or spool:, a hub only takes messages")
     if scheme not in {"spool", "amqp", "amqps"}:
         raise SetupError(f"bus URL {hidden(bus)!r} has no known scheme; use spool:/folder or amqp://host/vhost")
+    if scheme != "spool":
+        open_publisher(bus, name="check").close()  # reads the URL, and connects only when it publishes
     return bus
 
 

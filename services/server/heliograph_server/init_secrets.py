@@ -4,10 +4,10 @@ In: a folder, where broker and database will be, and which uid reads what. Out: 
 others: passwords and tokens, made once and never again; and what follows from them (URLs, RabbitMQ's definitions),
 brought up to date. Nothing secret is printed.
 
-    heliograph/   bus  public-bus  database  join-token  read-token  signing-secret  dashboard-password
+    heliograph/   bus  public-bus  database  join-token  read-token  signing-secret  dashboard-password  dashboard-token
     rabbitmq/     definitions.json  admin-password  server-password  agent-password
     postgres/     password
-    prometheus/   read-token
+    prometheus/   read-token  dashboard-token
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def make(plan: Plan) -> list[str]:
     files.follow("heliograph", "public-bus", public)
     for name in ("join-token", "signing-secret", "dashboard-password"):
         files.keep("heliograph", name, _secret())
-    files.follow("prometheus", "read-token", files.keep("heliograph", "read-token", _secret()))
+    for name in ("read-token", "dashboard-token"):
+        files.follow("prometheus", name, files.keep("heliograph", name, _secret()))
     password = files.keep("postgres", "password", _secret())
     _database(plan, files, password)
     return files.changed

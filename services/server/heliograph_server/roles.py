@@ -35,13 +35,13 @@ def refuse_unusable(settings: Settings) -> None:
     """Say now what would keep the roles from starting: in a deployment this runs before them, once, and they would be
     started again and again. Raises BadUrl, BadConfig, SetupError."""
     from heliograph.bus import open_publisher
-    from heliograph_server.fronting import config_of
+    from heliograph_server import fronting, looking, watching
 
     if settings.bus:
-        config_of(settings)
-    for url in (settings.bus, settings.public_bus):
-        if url and not url.startswith("spool:"):
-            open_publisher(url, name="check").close()  # reads the URL, and connects only when it publishes
+        for role in (fronting, looking, watching):
+            role.config_of(settings)
+    if settings.public_bus:
+        open_publisher(settings.public_bus, name="check").close()  # reads the URL, and connects only when it publishes
 
 
 def embedded(args: argparse.Namespace) -> int:
