@@ -2,6 +2,7 @@
    are. Out: a visit, as a link would make it. */
 (function () {
   "use strict";
+  let tasks = null;
   const dc = (window.dash_clientside = window.dash_clientside || {});
 
   function visit(href) {
@@ -22,6 +23,13 @@
       if (key === null || key === undefined || key === "" || !links) return dc.no_update;
       visit(shown === "apps" ? links.apps + encodeURIComponent(key) : links.tasks + encodeURIComponent(key));
       return dc.no_update;
+    },
+    links: function (links) {
+      tasks = links ? links.tasks : null;
+      return dc.no_update;
+    },
+    visitTask: function (key) {
+      if (tasks) visit(tasks + encodeURIComponent(key));
     },
   };
 })();

@@ -16,7 +16,7 @@ import numpy as np
 
 from heliograph_dashboard.components.states import by_group, state_label
 from heliograph_dashboard.figures.colours import GROUP, app_colours, template
-from heliograph_dashboard.figures.graph import JOIN, Colour, Figure
+from heliograph_dashboard.figures.graph import Colour, Figure, join_colour
 from heliograph_dashboard.figures.graph_layout import STEP, layered, layers
 from heliograph_dashboard.figures.labels import app_label
 from heliograph_store.read.app_graph import AppEdge
@@ -209,7 +209,7 @@ def _link_traces(
     """A curve for every pair of apps; the numbers on it go to `notes`."""
     dark = theme == "dark"
     most = max((link.total for link in links.values()), default=1)
-    grey, violet = ("#768390", "#a78bfa") if dark else ("#9aa5b1", JOIN)
+    grey, violet = ("#768390" if dark else "#9aa5b1"), join_colour(theme)
     for (a, b), link in sorted(links.items()):
         total, joins = link.total, link.joins
         only_joins = joins and not link.dependencies

@@ -1,14 +1,12 @@
-"""The graph of tasks: all of them, or the neighbourhood of one.
+"""A graph of a few hundred tasks: a small run whole, or the neighbourhood of one task.
 
-In: a `TaskGraph`, how to colour it. Out: a plotly figure as plain dicts. Large graphs are drawn with WebGL and sent as
-typed arrays; small ones as SVG with arrows and names. `customdata` of every node begins with its task's key.
+In: a `TaskGraph`, how to colour it. Out: a plotly figure as plain dicts, with arrows and names. `customdata` of every
+node begins with its task's key. Larger graphs are drawn otherwise (`graph_canvas`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,30 +18,19 @@ from heliograph_dashboard.figures.colours import STATE, app_colours, state_colou
 from heliograph_dashboard.figures.graph_layout import STEP, Layout, layered
 from heliograph_dashboard.figures.labels import app_label
 from heliograph_dashboard.figures.packed import packed
-from heliograph_dashboard.figures.trails import GAP, trails
 from heliograph_store.read.graph import TaskGraph, TaskNode
 
 Colour = Literal["app", "state"]
 Figure = dict[str, Any]
 Ints = NDArray[np.int64]
 
-SVG_NODES: Final = 300
-"""More are drawn with WebGL, without arrows."""
+MOST_NODES: Final = 300
+"""More are drawn by the browser's own canvas."""
 NAMED_NODES: Final = 48
 """So many have their names beside them."""
 MOST_TRACES: Final = 60
-SIZES: Final = ((60, 14), (300, 10), (2000, 7), (8000, 5), (10**9, 4))
+SIZES: Final = ((60, 14), (10**9, 10))
 """Up to so many nodes, so many pixels."""
-JOIN: Final = STATE["joining"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """What follows from the edges alone, and costs most."""
-
-    layout: Layout
-    dependencies: Ints
-    joins: Ints
 
 
 def task_figure(
@@ -51,77 +38,59 @@ def task_figure(
 ) -> Figure:
     """The figure of these tasks. `apps` are all of the run, because they share the colours; `focus` is the task whose
     neighbourhood it is."""
-    pairs = np.asarray([edge[:2] for edge in graph.edges], dtype=np.int64).reshape(-1, 2)
-    join = np.asarray([edge[2] for edge in graph.edges], dtype=np.bool_)
-    drawn = _draw(len(graph.nodes), pairs.tobytes(), join.tobytes())
-    x, y = drawn.layout.x, drawn.layout.y
-    few = len(graph.nodes) <= SVG_NODES
-    line = "#5b6672" if theme == "dark" else "#c3cad2"
-    edges = [
-        _edges(x, y, walk, colour=paint, few=few, dash=dash, name=name)
-        for walk, paint, dash, name in (
-            (drawn.dependencies, line, "solid", "waits for"),
-            (drawn.joins, "#a78bfa" if theme == "dark" else JOIN, "dot", "joins"),
+    ends, join = ends_of(graph)
+    layout = layered(len(graph.nodes), ends[:, 0], ends[:, 1])
+    traces = [
+        _edges(layout, ends[which], colour=paint, name=name)
+        for which, paint, name in (
+            (~join, line_colour(theme), "waits for"),
+            (join, join_colour(theme), "joins"),
         )
-        if walk.size
+        if which.any()
     ]
-    traces = [*edges, *_nodes(graph.nodes, drawn.layout, colour, app_colours(apps), few=few)]
+    traces += _nodes(graph.nodes, layout, colour, app_colours(apps))
     if focus is not None:
-        traces += _around_focus(graph, drawn.layout, focus, theme)
-    return {"data": traces, "layout": _frame(graph, drawn.layout, theme, focus)}
+        traces += _around_focus(graph, layout, focus, theme)
+    return {"data": traces, "layout": _frame(graph, layout, theme, focus)}
 
 
-@lru_cache(maxsize=32)
-def _draw(nodes: int, pairs: bytes, join: bytes) -> _Drawn:
-    """Kept, because a run that goes on changes its states every second and its edges seldom."""
-    ends = np.frombuffer(pairs, dtype=np.int64).reshape(-1, 2)
-    is_join = np.frombuffer(join, dtype=np.bool_)
-    start, end = ends[:, 0], ends[:, 1]
-    some = nodes <= SVG_NODES
-    return _Drawn(
-        layout=layered(nodes, start, end),
-        dependencies=_lines(nodes, start[~is_join], end[~is_join], single=some),
-        joins=_lines(nodes, start[is_join], end[is_join], single=some),
-    )
+def ends_of(graph: TaskGraph) -> tuple[Ints, NDArray[np.bool_]]:
+    """The edges as rows of (from, to), and which of them are joins."""
+    ends = np.asarray([edge[:2] for edge in graph.edges], dtype=np.int64).reshape(-1, 2)
+    return ends, np.asarray([edge[2] for edge in graph.edges], dtype=np.bool_)
 
 
-def _lines(nodes: int, start: Ints, end: Ints, *, single: bool) -> Ints:
-    """Nodes to be joined by lines, -1 for a gap; `single`: every edge by itself, in its direction, for its arrow."""
-    if not single:
-        return trails(nodes, start, end)
-    return np.stack([start, end, np.full_like(start, GAP)], axis=1).reshape(-1)
+def line_colour(theme: str | None) -> str:
+    """Of dependencies."""
+    return "#8b96a3" if theme == "dark" else "#9aa5b1"
 
 
-def _edges(x: Ints, y: Ints, walk: Ints, *, colour: str, few: bool, dash: str, name: str) -> Figure:
-    gap = walk == GAP
-    line = {"color": colour, "width": 1.2 if few else 1, "dash": dash if few else "solid"}
-    trace: Figure = {
-        "type": "scatter" if few else "scattergl",
-        "mode": "lines",
-        "x": packed(x[walk]),
-        "y": packed(np.where(gap, np.nan, y[walk]).astype(np.float32)),
-        "line": line,
-        "opacity": 0.9 if few else 0.45,
-        "hoverinfo": "skip",
-        "name": name,
-        "showlegend": name == "joins",
-        "legendrank": 2000,
-    }
-    if few:
-        arrows = np.where(np.roll(gap, -1), 9, 0)
-        arrows[gap] = 0
-        trace["mode"] = "lines+markers"
-        trace["marker"] = {
-            "symbol": "arrow", "angleref": "previous", "size": arrows.tolist(), "standoff": 7, "color": colour,
-            "opacity": 1,
-        }  # fmt: skip
-    return trace
+def join_colour(theme: str | None) -> str:
+    return "#a78bfa" if theme == "dark" else STATE["joining"]
+
+
+def _edges(layout: Layout, ends: Ints, *, colour: str, name: str) -> Figure:
+    """Every edge from its node to its node, with an arrow there, and a gap."""
+    x: list[int | None] = []
+    y: list[int | None] = []
+    for start, end in ends.tolist():
+        x += (int(layout.x[start]), int(layout.x[end]), None)
+        y += (int(layout.y[start]), int(layout.y[end]), None)
+    return {
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "hoverinfo": "skip", "name": name, "opacity": 0.9,
+        "line": {"color": colour, "width": 1.2, "dash": "dot" if name == "joins" else "solid"},
+        "marker": {
+            "symbol": "arrow", "angleref": "previous", "size": [0, 9, 0] * len(ends), "standoff": 7, "color": colour,
+            "opacity": 1, "line": {"width": 0},
+        },
+        "showlegend": name == "joins", "legendrank": 2000,
+    }  # fmt: skip
 
 
 def _nodes(
-    nodes: Sequence[TaskNode], layout: Layout, colour: Colour, colours: Mapping[str | None, str], *, few: bool
+    nodes: Sequence[TaskNode], layout: Layout, colour: Colour, colours: Mapping[str | None, str]
 ) -> Iterator[Figure]:
-    """One trace for each app and state, so that neither has to be sent for every node; a legend entry a colour."""
+    """One trace for each app and state, and a legend entry for each colour."""
     size = next(pixels for most, pixels in SIZES if len(nodes) <= most)
     groups: dict[tuple[str | None, str | None], list[int]] = {}
     for index, node in enumerate(nodes):
@@ -132,11 +101,11 @@ def _nodes(
         some = [nodes[i] for i in members]
         at = np.asarray(members, dtype=np.int64)
         trace = {
-            "type": "scatter" if few else "scattergl",
+            "type": "scatter",
             "mode": "markers",
             "x": packed(layout.x[at]),
             "y": packed(layout.y[at]),
-            "customdata": _identities(some, few),
+            "customdata": [[str(node.task), _spent(node), node.number] for node in some],
             "meta": [app_label(app, 80), state_label(state)],
             "marker": {
                 "color": colours.get(app, colours[None]) if colour == "app" else state_colour(state),
@@ -150,7 +119,7 @@ def _nodes(
         alike = len({(node.app, node.state) for node in some}) == 1
         if not alike:
             trace["text"] = [f"<b>{app_label(node.app, 32)}</b> · {state_label(node.state)}" for node in some]
-        trace["hovertemplate"] = _hover(few, alike)
+        trace["hovertemplate"] = _hover(alike)
         told.add(key)
         yield trace
 
@@ -177,22 +146,10 @@ def _merged(
         yield members, None, state
 
 
-def _hover(few: bool, alike: bool) -> str:
-    shown = "%{customdata[1]}" if few else "%{customdata[1]:,.2f} s"
-    number = "%{customdata[2]}" if few else "%{customdata[0]:d}"
-    if not alike:
-        return f"%{{text}}<br>task {number} · {shown}<extra></extra>"
-    return f"<b>%{{meta[0]}}</b><br>task {number}<br>%{{meta[1]}} · {shown}<extra></extra>"
-
-
-def _identities(nodes: Sequence[TaskNode], few: bool) -> Any:
-    """(key, run time, number) of every node: as text where there are few, as numbers where there are many."""
-    if few:
-        return [[str(node.task), _spent(node), node.number] for node in nodes]
-    keys = [node.task for node in nodes]
-    exact = np.float32 if max(keys) < 1 << 24 else np.float64  # a float holds whole numbers exactly up to there
-    spent = [np.nan if node.seconds is None else node.seconds for node in nodes]
-    return packed(np.asarray([keys, spent], dtype=exact).T)
+def _hover(alike: bool) -> str:
+    named = "<b>%{meta[0]}</b><br>" if alike else "%{text}<br>"
+    state = "%{meta[1]} · " if alike else ""
+    return f"{named}task %{{customdata[2]}}<br>{state}%{{customdata[1]}}<extra></extra>"
 
 
 def _spent(node: TaskNode) -> str:

@@ -32,7 +32,8 @@ MOST_APPS: Final = 15
 """Apps with a colour of their own."""
 PIXELS: Final = (280, 640)
 """Rows and columns at most: what a screen shows of it without being sent for long."""
-SVG_MARKS: Final = 1500
+MOST_MARKS: Final = 1500
+"""Of failures; of more every n-th is marked."""
 
 
 def image(scene: Scene) -> Drawing:
@@ -124,9 +125,9 @@ def _failed_cells(scene: Scene, a_row: int) -> Iterator[Figure]:
         if one.failed and window.since <= end <= window.until
     }
     if cells:
-        column, row = (np.asarray(part) for part in zip(*sorted(cells), strict=True))
+        column, row = (np.asarray(part) for part in zip(*sorted(cells)[:: len(cells) // MOST_MARKS + 1], strict=True))
         yield {
-            "type": "scatter" if len(cells) <= SVG_MARKS else "scattergl",
+            "type": "scatter",
             "mode": "markers",
             "name": "failed",
             "x": packed(window.clock.shown(window.since + (column + 0.5) * width)),

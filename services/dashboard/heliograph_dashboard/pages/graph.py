@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal, cast
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
@@ -17,9 +18,11 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from heliograph_dashboard.components.empty import empty
+from heliograph_dashboard.components.states import app_dot
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.app_graph import app_figure
-from heliograph_dashboard.figures.graph import Colour, task_figure
+from heliograph_dashboard.figures.graph import MOST_NODES, Colour, task_figure
+from heliograph_dashboard.figures.graph_canvas import canvas_data, legend
 from heliograph_dashboard.page import Page, View
 from heliograph_store.read.app_graph import AppEdge, app_edges
 from heliograph_store.read.graph import MAX_DEPTH, TaskGraph, neighbourhood, whole_graph
@@ -81,10 +84,15 @@ def layout(view: View) -> Component:
             dcc.Store(id="graph-links", data={"tasks": f"{base}/tasks/", "apps": f"{base}/apps/"}),
             dcc.Store(id="graph-seen"),
             dcc.Store(id="graph-opened"),
+            dcc.Store(id="graph-large"),
             _controls(now),
             html.P(id="graph-note", className="hg-note", **{"aria-live": "polite"}),
             html.Div(
-                dcc.Graph(id="graph-figure", config=CONFIG, style={"height": PLOT}, responsive=True),
+                [
+                    html.Div(id="graph-legend", className="hg-graph-legend"),
+                    html.Div(id="graph-canvas", className="hg-graph-canvas", style={"display": "none"}),
+                    dcc.Graph(id="graph-figure", config=CONFIG, style={"height": PLOT}, responsive=True),
+                ],
                 className="hg-card hg-plot",
             ),
         ]
@@ -141,6 +149,18 @@ def callbacks(app: Dash, data: Data) -> None:
         prevent_initial_call=True,
     )
 
+    app.clientside_callback(
+        ClientsideFunction("graph", "links"),
+        Output("graph-opened", "data", allow_duplicate=True),
+        Input("graph-links", "data"),
+        prevent_initial_call="initial_duplicate",
+    )
+    app.clientside_callback(
+        ClientsideFunction("graphCanvas", "show"),
+        Output("graph-opened", "data", allow_duplicate=True),
+        Input("graph-large", "data"),
+        prevent_initial_call=True,
+    )
     wanted = {
         "view": Input("graph-view", "value"),
         "colour": Input("graph-colour", "value"),
@@ -162,6 +182,8 @@ def callbacks(app: Dash, data: Data) -> None:
             Output("graph-figure", "figure"),
             Output("graph-figure", "style"),
             Output("graph-note", "children"),
+            Output("graph-legend", "children"),
+            Output("graph-large", "data"),
             Output("graph-seen", "data"),
         ],
         inputs={"wanted": wanted, "theme": Input("theme", "data"), "tick": Input("tick", "data")},
@@ -182,41 +204,65 @@ def callbacks(app: Dash, data: Data) -> None:
         return drawing(data, run, asked(wanted, 0), theme, seen)
 
 
-def drawing(data: Data, run: Run, now: Asked, theme: str, seen: dict[str, Any] | None) -> Any:
-    """(figure, style, note, what was drawn). Raises PreventUpdate when the browser has it already, or had it drawn a
-    moment ago and the run is large and goes on."""
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What goes to the browser: a figure, or the data of its own canvas."""
+
+    note: str
+    figure: Mapping[str, Any] = field(default_factory=lambda: {"data": [], "layout": NOTHING})
+    style: Mapping[str, Any] = field(default_factory=lambda: {"display": "none"})
+    large: dict[str, Any] | None = None
+
+    def outputs(self, seen: dict[str, Any] | None) -> tuple[Any, ...]:
+        marks = [html.Span([app_dot(colour), name]) for name, colour in legend(self.large)] if self.large else []
+        return self.figure, self.style, self.note, marks, self.large, seen
+
+
+def drawing(data: Data, run: Run, now: Asked, theme: str, seen: dict[str, Any] | None) -> tuple[Any, ...]:
+    """The outputs of `draw`. Raises PreventUpdate when the browser has it already, or had it drawn a moment ago and the
+    run is large and goes on."""
     counts = data.read(app_counts, run.id)
     tasks = sum(count.total for count in counts)
-    mark = {"asked": repr((now, theme)), "at": time.time()}
+    mark: dict[str, Any] = {"asked": repr((now, theme)), "at": int(time.time())}
     same = seen is not None and seen["asked"] == mark["asked"]
     if seen is not None and same and run.ended is None and tasks > SMALL and mark["at"] - seen["at"] < SELDOM:
         raise PreventUpdate
-    if now.shown == "apps":
-        edges = data.read(app_edges, run.id)
-        made = app_figure(counts, edges, colour=now.colour, theme=theme)
-        drawn = Drawn(made.figure, {"height": made.height, "minWidth": made.width}, _apps_note(counts, edges))
-        content: object = ([sorted(count.states.items(), key=str) for count in counts], edges)
-    else:
-        graph = _graph(data, run.id, now, tasks)
-        if isinstance(graph, str):
-            return {"data": [], "layout": NOTHING}, {"height": 120}, graph, None
-        focus = now.task if now.shown == "near" else None
-        apps = [count.app for count in counts]
-        figure = task_figure(graph, colour=now.colour, theme=theme, apps=apps, focus=focus)
-        drawn = Drawn(figure, {"height": PLOT}, _tasks_note(graph, now))
-        content = ([(node.task, node.state, node.seconds) for node in graph.nodes], graph.edges)
+    content, draw = _content(data, run.id, now, counts, theme)
     mark["digest"] = hashlib.blake2b(repr(content).encode(), digest_size=12).hexdigest()
     if seen is not None and same and seen.get("digest") == mark["digest"]:
         raise PreventUpdate
-    return drawn.figure, drawn.style, drawn.note, mark
+    return draw().outputs(mark)
 
 
-class Drawn(NamedTuple):
-    """What goes to the browser."""
+def _content(
+    data: Data, run: int, now: Asked, counts: Sequence[AppCounts], theme: str
+) -> tuple[object, Callable[[], Drawn]]:
+    """What there is to see, and how it is drawn."""
+    if now.shown == "apps":
+        edges = data.read(app_edges, run)
+        return ([sorted(count.states.items(), key=str) for count in counts], edges), partial(
+            _draw_apps, counts, edges, now, theme
+        )
+    graph = _graph(data, run, now, sum(count.total for count in counts))
+    if isinstance(graph, str):
+        return graph, partial(Drawn, note=graph)
+    content = ([(node.task, node.state, node.seconds) for node in graph.nodes], graph.edges)
+    return content, partial(_draw_tasks, graph, [count.app for count in counts], now, theme)
 
-    figure: dict[str, Any]
-    style: dict[str, Any]
-    note: str
+
+def _draw_apps(counts: Sequence[AppCounts], edges: Sequence[AppEdge], now: Asked, theme: str) -> Drawn:
+    made = app_figure(counts, edges, colour=now.colour, theme=theme)
+    style = {"height": made.height, "minWidth": made.width}
+    return Drawn(note=_apps_note(counts, edges), figure=made.figure, style=style)
+
+
+def _draw_tasks(graph: TaskGraph, apps: Sequence[str | None], now: Asked, theme: str) -> Drawn:
+    if len(graph.nodes) > MOST_NODES:
+        large = canvas_data(graph, apps=apps, colour=now.colour, theme=theme)
+        return Drawn(note=_tasks_note(graph, now), large=large)
+    focus = now.task if now.shown == "near" else None
+    figure = task_figure(graph, colour=now.colour, theme=theme, apps=apps, focus=focus)
+    return Drawn(note=_tasks_note(graph, now), figure=figure, style={"height": PLOT})
 
 
 def _graph(data: Data, run: int, now: Asked, tasks: int) -> TaskGraph | str:

@@ -175,7 +175,7 @@ def callbacks(app: Dash, data: Data) -> None:
         if run is None or theme is None:
             raise PreventUpdate
         wanted = from_store(asked)
-        window = window_of(run, wanted, now=round(time.time()) * SECOND, zone=zone)
+        window = window_of(run, wanted, now=int(time.time()) // 2 * 2 * SECOND, zone=zone)
         return drawing(data, run, wanted, window, (theme, seen))
 
 
@@ -230,7 +230,7 @@ def drawing(data: Data, run: Run, asked: Asked, window: Window, shown: tuple[str
     level: Level = level_of(tries)
     mark = {
         "asked": repr((asked, theme)), "level": level, "since": window.since, "until": window.until,
-        "offset": window.clock.offset, "at": time.time(),
+        "offset": window.clock.offset, "at": int(time.time()),
     }  # fmt: skip
     same = seen is not None and seen["asked"] == mark["asked"]
     if seen and same and level != "bars" and not window.lost and mark["at"] - seen["at"] < SELDOM:
