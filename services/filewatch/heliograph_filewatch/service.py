@@ -31,6 +31,7 @@ IDLE = 0.5
 """Seconds of one wait for requests: also how long a stop request can take to be noticed."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
 _PUBLISH_LEFT = 8.0
+MOST_COMMANDS = 1000
 _TIDY = 3600.0
 _RUNAWAY = "stopped: one step took more than {:g} s of processor time; simplify the regular expressions"
 
@@ -162,6 +163,8 @@ class Service:
     def _obey(self, body: bytes) -> None:
         batch = decode_batch(body)
         commands, aside = decode_commands(batch)
+        if len(commands) > MOST_COMMANDS:
+            raise BadMessage(f"{len(commands)} requests in one batch; {MOST_COMMANDS} are taken")
         if aside and not commands:
             raise BadMessage(aside[0].reason)
         for bad in aside:
