@@ -1,10 +1,10 @@
 """How long each read function that a page uses takes, in runs of 1,000, 100,000 and 1,000,000 tasks.
 
 In: `python -m tests.benchmarks.bench_read [DATABASE…] [--repeat N] [--only WORD] [--json FILE]`; without databases
-those in the folder that HELIOGRAPH_BIG names (see `bigrun`). Out: a table with median and 95th percentile in milliseconds and
-the number of rows, and how much the largest run's median is of the second largest's. Questions take turns, so that what
-else the machine does disturbs all alike; every one is asked with other parameters each time (another page, task,
-window), as people do.
+those in the folder that HELIOGRAPH_BIG names (see `bigrun`). Out: a table with median and 95th percentile in
+milliseconds and the number of rows, and how much the largest run's median is of the second largest's. Questions take
+turns, so that what else the machine does disturbs all alike; every one is asked with other parameters each time
+(another page, task, window), as people do.
 """
 
 from __future__ import annotations

@@ -305,9 +305,7 @@ def test_thinned_samples_keep_peaks_and_totals(store: Store) -> None:
     assert samples.task_series(store, run, 99) == []
     assert len(samples.task_series(store, run, 1, buckets=5000)) == 1000
     paged: list[samples.TaskSample] = []
-    while page := samples.task_samples(
-        store, run, 1, limit=300, after=(paged[-1].try_, paged[-1].at) if paged else None
-    ):
+    while page := samples.task_samples(store, run, 1, limit=300, after=paged[-1].key if paged else None):
         paged += page
     assert len(paged) == 1000
     assert (paged[0].host, paged[0].pid, paged[0].status, paged[0].shared) == ("n", 3, "running", False)

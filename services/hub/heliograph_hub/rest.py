@@ -139,9 +139,9 @@ def tries(of: OfRun, after: After = None, limit: Limit = 100) -> Page[TryItem]:
 @router.get("/v1/runs/{run}/tasks/{task}/samples", summary="A task's resource samples, by try and time")
 def samples(of: OfRun, task: TaskKey, after: After = None, limit: Limit = 500) -> Page[SampleItem]:
     store, found = of
-    key = decode_cursor("samples", after, tuple[int, int])
+    key = decode_cursor("samples", after, tuple[int, int, int, int])
     rows = task_samples(store, found.id, task, after=key, limit=limit + 1)
-    return _page("samples", rows, limit, lambda row: (row.try_, row.at), SampleItem.model_validate)
+    return _page("samples", rows, limit, lambda row: row.key, SampleItem.model_validate)
 
 
 @router.get("/v1/runs/{run}/nodes", summary="The run's pools of workers, by host")

@@ -459,7 +459,9 @@ _t, _y = tasks.c, tries.c
 Index("ix_tasks_kind", _t.run, _t.app, _t.runs_on, _t.state, _t.task)
 for _name, _column in (("began", _t.began), ("took", _t.took)):
     _known = _column.is_not(None)
-    Index(f"ix_tasks_{_name}", _t.run, _t.app, _column, _t.task, sqlite_where=_known, postgresql_where=_known)
+    # Executor and state stand behind the order, so that what does not match is passed over within the index.
+    _columns = (_t.run, _t.app, _column, _t.task, _t.runs_on, _t.state)
+    Index(f"ix_tasks_{_name}", *_columns, sqlite_where=_known, postgresql_where=_known)
 _known = _y.host.is_not(None)
 Index("ix_tries_host", _y.run, _y.host, _y.task, _y.try_, sqlite_where=_known, postgresql_where=_known)
 _known = _y.octave.is_not(None)

@@ -18,7 +18,8 @@ MAX_BUCKETS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSample:
-    """What a try used at one moment. Counters are totals since the try began; `shared`: its process ran others too."""
+    """What a try used at one moment. Counters are totals since the try began; `shared`: its process ran others too.
+    `key` is its place in `task_samples`."""
 
     task: int
     try_: int
@@ -42,6 +43,7 @@ class TaskSample:
     shared: bool | None
     last: bool | None
     interval: float | None
+    key: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +132,18 @@ def task_samples(
     run_id: int,
     task: int,
     *,
-    after: tuple[int, int] | None = None,
+    after: tuple[int, int, int, int] | None = None,
     limit: int = 1000,
 ) -> list[TaskSample]:
-    """A task's samples as stored, by try and time; `after` is (try_, at) of the last one read.
+    """A task's samples as stored, by try and time; `after` is the `key` of the last one read.
 
     By the task's part of the primary key of `samples`.
     """
     m = samples.c
-    key = (m.try_, m.at)
+    key = (m.try_, m.at, m.host, m.pid)  # two processes of a try can be sampled in the same microsecond
     plain = [c for c in m if c.name not in {"run", "host", "status", "level"}]
     query = (
-        select(*plain, hosts.c.name.label("host"), names.c.name.label("status"))
+        select(*plain, m.host.label("host_id"), hosts.c.name.label("host"), names.c.name.label("status"))
         .select_from(samples.outerjoin(hosts, hosts.c.id == m.host).outerjoin(names, names.c.id == m.status))
         .where(m.run == run_id, m.task == task)
         .order_by(*key)
@@ -149,10 +151,7 @@ def task_samples(
     )
     if after is not None:
         query = query.where(beyond(key, after))
-    return [
-        TaskSample(**{**row, "pid": row["pid"] or None, "shared": flag(row["shared"]), "last": flag(row["last"])})
-        for row in fetch(store, query)
-    ]
+    return [_task_sample(row) for row in fetch(store, query)]
 
 
 def task_series(store: Store, run_id: int, task: int, *, buckets: int = 300) -> list[TaskPoint]:
@@ -246,6 +245,12 @@ def node_series(
         .order_by(hosts.c.name, func.max(m.at))
     )
     return [NodePoint(**row) for row in fetch(store, query)]
+
+
+def _task_sample(row: dict[str, Any]) -> TaskSample:
+    key = (row["try_"], row["at"], row.pop("host_id"), row["pid"])
+    known = {"pid": row["pid"] or None, "shared": flag(row["shared"]), "last": flag(row["last"])}
+    return TaskSample(**{**row, **known, "key": key})
 
 
 def _bucket(store: Store, table: Table, chosen: ColumnElement[bool], buckets: int) -> ColumnElement[int] | None:

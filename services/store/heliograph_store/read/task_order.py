@@ -38,8 +38,10 @@ from heliograph_store.store import Store
 Sort = Literal["task", "began", "took"]
 Key = tuple[int | None, int]
 """The value of the sort (when the sort is not by task), and the task."""
-SMALL: Final = 20_000
-"""So many tasks may be read and sorted for one page."""
+SMALL: Final = 2_000
+"""So many tasks may be read and sorted for one page, where the index of the sort can pass over others by itself."""
+SMALL_ON_HOST: Final = 20_000
+"""The same where each task that is passed over must be looked up."""
 STREAMS: Final = 40
 """So many streams are read in one statement."""
 MANY: Final = 1000
@@ -87,7 +89,7 @@ class _Search:
     sort: Sort
     descending: bool
     limit: int
-    small: int = SMALL
+    small: int | None = None
     after: Key | None = None
     without: ColumnElement[int] | None = None
     """Only tasks in which this column is NULL."""
@@ -110,9 +112,10 @@ def task_keys(
     descending: bool,
     after: Key | None,
     limit: int,
-    small: int = SMALL,
+    small: int | None = None,
 ) -> list[int]:
-    """Keys of one page of tasks. Rows without the value of the sort stand last, by their key."""
+    """Keys of one page of tasks. Rows without the value of the sort stand last, by their key. `small` replaces the
+    limits up to which a set is read whole."""
     search = _search(store, run_id, filters)
     if search is None:
         return []
@@ -138,7 +141,8 @@ def _page(search: _Search) -> list[int]:
     if search.filters.min_took is not None or search.filters.max_took is not None:
         sizes["took"] = _tries_between(search)
     source = min(sizes, key=lambda name: sizes[name])
-    if sizes[source] > search.small:
+    small = SMALL if search.host is None else SMALL_ON_HOST
+    if sizes[source] > (small if search.small is None else search.small):
         by_task = [name for name in ("kind", "host") if name in sizes]
         source = min(by_task, key=lambda name: sizes[name]) if search.sort == "task" else search.sort
     if source == "host":

@@ -119,10 +119,9 @@ def task_page(
     time; `text` stands in the app's name, paths, inputs, outputs or hashsum, or is the task's number. `newest_first`
     is `descending`.
 
-    Served by an index: every sort alone and within an app; app, state and executor in any combination by task; host by
-    task; a range of run times by run time. Any other combination is read from the smallest of these sets and sorted
-    when that set has at most 20,000 tasks, and else along the index of the sort, passing over what does not match.
-    `text` has no index.
+    Served by an index: app, state and executor in any combination in any order; host by task; a range of run times by
+    run time. Any other combination is read from the smallest of these sets and sorted when that set is small
+    (`task_order.SMALL`), and else along the index of the sort, passing over what does not match. `text` has no index.
     """
     filters = Filters(
         app=app, state=state, executor=executor, host=host, min_took=min_took, max_took=max_took, text=text or None
