@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.stack import ROOT, Stack, clean_copy
+from tests.deploy.stack import Stack, clean_copy
 
 TAG = "test"
 IMAGE = f"heliograph:{TAG}"
@@ -17,7 +17,6 @@ IMAGE = f"heliograph:{TAG}"
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image, built from a clean copy of this checkout by the engine that is there."""
-    subprocess.run([str(ROOT / "tests" / "tools" / "docker.sh")], check=True)
     checkout = clean_copy(tmp_path_factory.mktemp("image") / "checkout")
     (checkout / ".env").write_text(f"HELIOGRAPH_VERSION={TAG}\n", encoding="utf-8")
     built = subprocess.run(
