@@ -30,6 +30,7 @@ PACKAGES = (
     "services/store/heliograph_store",
     "services/writer/heliograph_writer",
     "services/hub/heliograph_hub",
+    "services/dashboard/heliograph_dashboard",
     "services/filewatch/heliograph_filewatch",
     "services/server/heliograph_server",
 )
