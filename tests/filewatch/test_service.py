@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -414,3 +415,18 @@ def test_on_rabbitmq_and_postgresql_from_the_request_to_the_rows(
         if one.process is not None and one.process.poll() is None:
             one.process.kill()
         site.close()
+
+
+def test_what_could_not_be_written_down_is_found_once_more(service: Filewatch, site: Site, root: Path) -> None:
+    site.begin("r")
+    site.ask("r", root, callbacks=["jobs:names"])
+    service.start()
+    service.wait(lambda: site.watches("r"))
+    (outbox,) = (service.folder / "state" / "watches").glob("*/outbox/*.out")
+    (host,) = service.hosts()
+    os.truncate(outbox, 8 << 20)  # its next record lies beyond what this process may write, as on a full disk
+    resource.prlimit(host, resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+    write_files(root, ["a.dat"])
+    service.wait(lambda: site.callbacks("r"))
+    assert [f.path for f in site.files("r")] == [str(root / "a.dat")]
+    assert {c.outcome for c in site.callbacks("r")} == {"ok"}

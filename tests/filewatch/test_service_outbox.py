@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.messages import Class, FileFound, RunHeartbeat, decode
+from heliograph_filewatch.host import Reporter
 from heliograph_filewatch.outbox import Outbox, Unsent
 
 
@@ -79,6 +80,8 @@ def test_a_disk_that_takes_no_more_is_an_error_for_whoever_reports(tmp_path: Pat
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, outbox._file)
     os.close(full)
+    report = Reporter(outbox)
     with pytest.raises(OSError, match="No space"):
-        outbox.append(found(1))
-    outbox.close()
+        report(found(1))
+    assert report.failed is not None
+    report.close()

@@ -144,7 +144,8 @@ class Child:
         pause = min(_LONGEST, _FIRST * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         self._not_before = self._clock() + pause
         if code not in (LEFT, CANNOT):
-            log.error("the process of watch %s ended with %s; again in %.1f s", self.job.config.watch, code, pause)
+            why = f"{code} ({self.trouble})" if self.trouble else str(code)
+            log.error("the process of watch %s ended with %s; again in %.1f s", self.job.config.watch, why, pause)
 
     def _say(self, line: str) -> None:
         process = self._process
@@ -166,7 +167,7 @@ class Child:
             with suppress(ValueError):
                 said = json.loads(line)
                 self._heard = self._clock()
-                self.trouble = str(said.pop("cannot", self.trouble))
+                self.trouble = str(said.pop("cannot", said.pop("trouble", self.trouble)))
                 self.status.update({k: float(v) for k, v in said.items() if isinstance(v, (int, float))})
 
     def _put_away(self) -> None:

@@ -22,11 +22,13 @@ import msgspec
 from heliograph.filewatch.config import BadWatch
 from heliograph.filewatch.engine import Engine
 from heliograph.filewatch.notify import Notifier, notifier
+from heliograph.messages import Record
 from heliograph_filewatch.admit import Job
 from heliograph_filewatch.outbox import Outbox
 
-ENDED, LEFT, CANNOT = 0, 10, 11
-"""Exit codes: the watch has ended; it goes on when the service does; it cannot be (the reason was told)."""
+ENDED, LEFT, CANNOT, UNHEARD = 0, 10, 11, 12
+"""Exit codes: the watch has ended; it goes on when the service does; it cannot be (the reason was told); what it found
+could not be written down, so another process has to find it once more."""
 TELL = 2.0
 LOOK = 0.5
 """Seconds between looks at what the service says."""
@@ -46,19 +48,38 @@ def main(folder: Path, service: int) -> int:
     notify = notifier(email=job.email, webhook=job.webhook, about=_about(job))
     for name in [name for name in os.environ if name.startswith(_SECRET)]:
         del os.environ[name]  # callbacks are not ours, and inherit this
-    outbox = Outbox(folder / "outbox")
+    outbox = Reporter(Outbox(folder / "outbox"))
     try:
-        engine = Engine(job.config, report=outbox.append, notify=notify)
+        engine = Engine(job.config, report=outbox, notify=notify)
     except (BadWatch, OSError) as error:
         _tell(cannot=str(error))
         return CANNOT
     return _Host(job, engine, notify, outbox, said=rest).run()
 
 
+class Reporter:
+    """Takes the engine's records. What the engine could not report it counts as begun by this process, and the process
+    that comes after takes it up: so the answer to a full disk is to end."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.failed: OSError | None = None
+
+    def __call__(self, record: Record) -> None:
+        try:
+            self._outbox.append(record)
+        except OSError as error:
+            self.failed = error
+            raise
+
+    def close(self) -> None:
+        self._outbox.close()
+
+
 class _Host:
     """Steps the engine until it has ended or the service wants it to."""
 
-    def __init__(self, job: Job, engine: Engine, notify: Notifier, outbox: Outbox, *, said: bytes = b"") -> None:
+    def __init__(self, job: Job, engine: Engine, notify: Notifier, outbox: Reporter, *, said: bytes = b"") -> None:
         self._job, self._engine, self._notify, self._outbox = job, engine, notify, outbox
         self._said = bytearray(said)
         self._tell_at = 0.0
@@ -73,6 +94,9 @@ class _Host:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._job.step_cpu)  # its signal ends this process
             pause = self._engine.step(time.monotonic())
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+            if self._outbox.failed is not None:
+                _tell(trouble=str(self._outbox.failed))
+                return UNHEARD
             self._report()
             self._listen()
             if self._leave_at is not None and (not self._engine.stats.running or time.monotonic() >= self._leave_at):
@@ -100,7 +124,7 @@ class _Host:
 
     def _report(self) -> None:
         for record in self._notify.failed():
-            self._outbox.append(record)
+            self._outbox(record)
         moment = time.monotonic()
         if moment >= self._tell_at:
             self._tell_at = moment + TELL
@@ -121,6 +145,8 @@ class _Host:
         if unsent:
             reason = f"{reason}; {unsent} notifications not sent, the last: {self._notify.trouble}"
         self._engine.close(reason)
+        if self._outbox.failed is not None:
+            return UNHEARD
         self._outbox.close()
         return ENDED
 
