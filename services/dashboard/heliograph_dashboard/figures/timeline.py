@@ -39,10 +39,10 @@ from heliograph_store.read.nodes import Node
 from heliograph_store.read.timeline import Ran
 
 Level = Literal["bars", "raster", "area"]
-MOST_BARS: Final = 2_500
+MOST_BARS: Final = 2_000
 MOST_LANES: Final = 320
 """More workers than that are drawn as an image, because a bar would be thinner than a pixel."""
-MOST_RASTER: Final = 10_000
+MOST_RASTER: Final = 6_000
 
 
 def level_of(tries: int) -> Level:

@@ -40,7 +40,9 @@ class AppEdge:
     about: bool = False
 
 
-def app_edges(store: Store, run_id: int) -> list[AppEdge]:
+def app_edges(
+    store: Store, run_id: int, *, counted: int = COUNTED, few: int = FEW, sampled: int = SAMPLED
+) -> list[AppEdge]:
     """Edges of the condensed graph, by name. By primary keys and the index on `tasks (run, app)`."""
     sizes = {
         row["app"]: int(row["n"])
@@ -52,16 +54,16 @@ def app_edges(store: Store, run_id: int) -> list[AppEdge]:
         )
         if row["n"]
     }
-    if sum(sizes.values()) <= COUNTED:
+    if sum(sizes.values()) <= counted:
         return _named(store, _Edges.of(_rows(store, run_id, (tasks.c.task >= 0,))), set())
-    few = _small(sizes)
-    counted = _Edges.of(_rows(store, run_id, [tasks.c.app == app for app in few]))
-    sample = _Edges.of(_rows(store, run_id, [tasks.c.task.between(*span) for span in _ranges(store, run_id)]))
-    sampled = {app: sizes[app] / n for app, n in sample.tasks.items() if app in sizes and app not in few}
+    small = _small(sizes, few)
+    found = _Edges.of(_rows(store, run_id, [tasks.c.app == app for app in small]))
+    sample = _Edges.of(_rows(store, run_id, [tasks.c.task.between(*span) for span in _ranges(store, run_id, sampled)]))
+    weight = {app: max(1.0, sizes[app] / n) for app, n in sample.tasks.items() if app in sizes and app not in small}
     for key, number in sample.edges.items():
-        if key[1] in sampled:
-            counted.edges[key] = max(1, round(number * max(1.0, sampled[key[1]])))
-    return _named(store, counted, set(sampled))
+        if key[1] in weight:
+            found.edges[key] = max(1, round(number * weight[key[1]]))
+    return _named(store, found, set(weight))
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,19 @@ def _rows(store: Store, run_id: int, parts: Iterable[ColumnElement[bool]]) -> It
             yield from connection.execute(wanted.where(tasks.c.run == run_id, part)).tuples()
 
 
-def _small(sizes: dict[int, int]) -> set[int]:
+def _small(sizes: dict[int, int], few: int) -> set[int]:
     """The smallest apps, as many as together have few tasks."""
     found: set[int] = set()
     total = 0
     for app, size in sorted(sizes.items(), key=lambda item: (item[1], item[0])):
         total += size
-        if total > FEW:
+        if total > few:
             break
         found.add(app)
     return found
 
 
-def _ranges(store: Store, run_id: int) -> Iterator[tuple[int, int]]:
+def _ranges(store: Store, run_id: int, sampled: int) -> Iterator[tuple[int, int]]:
     """Ranges of task keys, evenly over the numbers of the run's origins."""
     t = tasks.c
     found = [row["idx"] for row in fetch(store, select(origins.c.idx).where(origins.c.run == run_id))]
@@ -120,7 +122,7 @@ def _ranges(store: Store, run_id: int) -> Iterator[tuple[int, int]]:
     total = sum(size for _, size in spans)
     for first, size in spans:
         pieces = max(1, round(RANGES * size / total))
-        wanted = max(1, SAMPLED * size // total // pieces)
+        wanted = max(1, sampled * size // total // pieces)
         for piece in range(pieces):
             start, end = first + size * piece // pieces, first + size * (piece + 1) // pieces
             yield start, min(start + wanted, end) - 1

@@ -30,6 +30,8 @@ from heliograph_store.schema import NUMBER_MASK, OPEN, apps, hosts, names, tasks
 from heliograph_store.store import Store
 
 _IDS_TOGETHER: Final = 500
+FEW: Final = 8_000
+"""Up to so many tries of a window, those of one host are found among them."""
 _ENDED: Final = func.coalesce(
     tries.c.ended, tries.c.running_ended, tries.c.exec_done, tries.c.failed, tries.c.fail_retryable
 )
@@ -62,19 +64,26 @@ class Ran(NamedTuple):
         return self.task & NUMBER_MASK
 
 
-def count_ran(store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int) -> int:
+def count_ran(
+    store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int, few: int = FEW
+) -> int:
     """How many tries ran between these times (on this host), counted up to `limit`.
 
-    By the index alone, or with `host` by that on (run, host); some that ended shortly before `since` are counted, too.
+    By the index alone, or with `host` as `ran`; some that ended shortly before `since` are counted, too.
     """
-    source, which = _in_window(run_id, since, until, host)
+    source, which = _in_window(store, run_id, (since, until), host, few)
     inner = select(tries.c.task).select_from(source).where(which).limit(limit).subquery()
     with store.connection() as connection:
         return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
 
 
-def ran(store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int) -> list[Ran]:
-    """The tries that ran between these times (on this host) by their beginning; of more than `limit` any."""
+def ran(
+    store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int, few: int = FEW
+) -> list[Ran]:
+    """The tries that ran between these times (on this host) by their beginning; of more than `limit` any.
+
+    With `host`, of a window in which more than `few` ran, by the index on `tries (run, host)`: through all of the host.
+    """
     t = tries.c
     failed = (t.ok == 0) | t.failed.is_not(None) | t.fail_retryable.is_not(None)
     wanted = select(
@@ -82,7 +91,7 @@ def ran(store: Store, run_id: int, *, since: int, until: int, host: str | None =
         t.host, t.executor, t.block, t.pool, t.worker, t.pid, t.thread, t.shared,
     )  # fmt: skip
     of_task = and_(tasks.c.run == t.run, tasks.c.task == t.task)
-    source, which = _in_window(run_id, since, until, host)
+    source, which = _in_window(store, run_id, (since, until), host, few)
     query = wanted.select_from(source.outerjoin(tasks, of_task)).where(which).limit(limit)
     with store.connection() as connection:
         rows = connection.execute(query).tuples().all()
@@ -116,19 +125,29 @@ def hosts_of(store: Store, run_id: int) -> list[str]:
         return sorted(_texts(connection, hosts.c.id, hosts.c.name, found).values())
 
 
-def _in_window(run_id: int, since: int, until: int, host: str | None) -> tuple[FromClause, ColumnElement[bool]]:
+def _in_window(
+    store: Store, run_id: int, window: tuple[int, int], host: str | None, few: int
+) -> tuple[FromClause, ColumnElement[bool]]:
     """Where to look for the tries of a window, and which they are."""
     t = tries.c
-    if host is not None:
-        of_host = t.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery()
-        overlaps = and_(t.octave.is_not(None), t.since < until, or_(_ENDED.is_(None), since <= _ENDED))
-        return tries, and_(t.run == run_id, of_host, overlaps)
+    since, until = window
+    if host is None:
+        return _by_octave(run_id, since, until), true()
+    of_host = t.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery()
+    if count_ran(store, run_id, since=since, until=until, limit=few + 1) <= few:
+        return _by_octave(run_id, since, until), of_host
+    overlaps = and_(t.octave.is_not(None), t.since < until, or_(_ENDED.is_(None), since <= _ENDED))
+    return tries, and_(t.run == run_id, of_host, overlaps)
+
+
+def _by_octave(run_id: int, since: int, until: int) -> FromClause:
+    t = tries.c
     # Written out, not bound: they are whole numbers, and one row an octave.
     rows = ",".join(f"({octave},{since - (1 << octave)})" for octave in range(MAX_OCTAVE + 1))
     columns = column("column1", BigInteger), column("column2", BigInteger)
     octaves = text(f"VALUES {rows},({OPEN},0)").columns(*columns).cte("octaves")
     reach = and_(t.octave == octaves.c.column1, t.since > octaves.c.column2, t.since < until)
-    return octaves.join(tries, and_(t.run == run_id, reach)), true()
+    return octaves.join(tries, and_(t.run == run_id, reach))
 
 
 def _texts(
