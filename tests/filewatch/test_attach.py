@@ -14,6 +14,7 @@ from parsl.dataflow.dflow import DataFlowKernel
 import heliograph
 from heliograph import FileMonitor
 from heliograph.filewatch import attach
+from heliograph.filewatch.plan import memory_path
 from heliograph.journal_reader import read_all
 from heliograph.messages import FileCallback, FileFound, WatchClosed, WatchOpened, WatchStart, WatchStop
 from heliograph.messages.commands import decode_command
@@ -120,6 +121,17 @@ def test_a_workflow_whose_watch_cannot_be_opened_goes_on(place: Place, attached:
     with DataFlowKernel(config(place.notes, hub)) as kernel:
         app = python_app(heliograph.watch(watch)(double) if attached == "app" else double, data_flow_kernel=kernel)
         assert [app(x).result() for x in range(5)] == [0, 2, 4, 6, 8]
+
+
+def test_a_watch_that_cannot_remember_works_all_the_same(place: Place) -> None:
+    forgetful = monitor(place, name="same")
+    Path(memory_path(str(place.root), (), "same")).mkdir()
+    with forgetful:
+        place.write("a.dat")
+    assert forgetful.wait(30)
+    text = Path(forgetful.log).read_text()
+    assert "will not remember" in text
+    assert "'result': 'a.dat'" in text
 
 
 def test_a_handle_never_raises(place: Place) -> None:

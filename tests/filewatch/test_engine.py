@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from heliograph.filewatch.config import BadWatch
 from heliograph.filewatch.memory import MemoryFailed
+from heliograph.filewatch.plan import forget_old, memory_path
 from heliograph.filewatch.scan import Version
 from heliograph.filewatch.settle import SKEW, Settling
 from heliograph.messages import FileFound, encode
@@ -140,6 +142,18 @@ def test_a_damaged_memory_is_put_aside(place: Place, watching: Callable[..., Wat
     assert watch.finish() == 0
     assert len(watch.found) == 1
     assert [path for path in place.notes.iterdir() if "damaged" in path.name]
+
+
+def test_memories_that_nobody_used_for_long_are_deleted(place: Place, watching: Callable[..., Watched]) -> None:
+    place.write("a.dat")
+    paths = [Path(memory_path(str(place.root), (), name)) for name in ("used", "left")]
+    for path in paths:
+        path.touch()
+        os.utime(path, (0, 0))
+    watching(memory=str(paths[0])).finish()
+    forget_old(time.time())
+    assert [path.exists() for path in paths] == [True, False]
+    assert watching(memory=str(paths[0])).finish() == 0
 
 
 def test_a_memory_that_cannot_be_written_delays_and_loses_nothing(

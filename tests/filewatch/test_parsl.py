@@ -101,7 +101,7 @@ def test_files_of_a_workflow_are_found_once_and_stand_in_its_database(place: Pla
     assert all(row["unfinished"] == 0 and row["reason"] == "ended" for row in watches)
     if not official:  # Parsl's own wrapper does not say in the worker which task it is around
         assert sorted(row["task"] for row in watches if row["task"] is not None) == [0, 1, 2, 3, 4, 5]
-    wait_for(lambda: not place.processes(), 60)
+        wait_for(lambda: not place.processes(), 60)
 
 
 def rows(database: Path, sql: str) -> list[dict[str, Any]]:

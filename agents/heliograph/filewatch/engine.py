@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from heliograph import state
 from heliograph.filewatch.config import BadWatch, Notify, WatchConfig
@@ -25,6 +24,7 @@ from heliograph.filewatch.owner import owner_alive, owner_of_this
 from heliograph.filewatch.rounds import Rounds
 from heliograph.filewatch.scan import Scan, Version, version_of
 from heliograph.filewatch.settle import Settling
+from heliograph.filewatch.stats import Stats
 from heliograph.messages import WatchClosed, WatchOpened
 from heliograph.payload import clip, now
 
@@ -37,31 +37,6 @@ CHUNK = 1000
 """Settled files in one step."""
 AGAIN = 1.0
 """Seconds until what failed (memory, processes) is tried again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stats:
-    """An engine's own account, for metrics. Times are in seconds, counters over the engine's life."""
-
-    files: int = 0
-    """Files reported."""
-    callbacks: int = 0
-    failed: int = 0
-    """Callbacks that ended in any other way than well."""
-    running: int = 0
-    waiting: int = 0
-    """Files that wait for a callback."""
-    settling: int = 0
-    scans: int = 0
-    entries: int = 0
-    """Directory entries that the last complete scan went through."""
-    scan_seconds: float = 0.0
-    """What the last complete scan cost."""
-    interval: float = 0.0
-    """The present time between scans: grows with their cost."""
-    events: bool = False
-    errors: int = 0
-    """Folders that the last complete scan could not read."""
 
 
 class Engine:

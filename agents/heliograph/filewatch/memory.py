@@ -215,6 +215,7 @@ def _opened(path: str) -> sqlite3.Connection:
             database.execute("SELECT * FROM seen LIMIT 1").fetchall()
             if path != ":memory:":
                 os.chmod(path, 0o600)
+                os.utime(path)  # so that one can see how long it has not been used
             return database
         except sqlite3.Error as error:
             if database is not None:

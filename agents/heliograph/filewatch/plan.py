@@ -25,6 +25,8 @@ LOCK = "warden.lock"
 """In the folder of the watches: held by the process that starts them."""
 START_GRACE = 5.0
 """Seconds that a started warden has to take its lock before somebody else tries."""
+FORGOTTEN = 182 * 86400.0
+"""Seconds after which a memory that no watch has opened is deleted."""
 _MAKING = "making-"
 
 
@@ -56,6 +58,14 @@ def memory_path(root: str, rules: Sequence[Rule], name: str) -> str:
     key = hashlib.sha256("\n".join(what).encode("utf-8", "backslashreplace")).hexdigest()[:24]
     top = state.own_folder(state.state_folder(), ours=False)
     return str(state.own_folder(state.own_folder(top / "watched") / "files") / f"{key}.db")
+
+
+def forget_old(now: float) -> None:
+    """Delete memories that no watch has used for half a year. Raises OSError."""
+    for path in (state.state_folder() / "watched" / "files").glob("*.db"):
+        if now - path.stat().st_mtime > FORGOTTEN:
+            for ending in ("-wal", "-shm", ""):
+                path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def put(plan: Plan, folder: Path) -> Path:

@@ -21,7 +21,7 @@ from heliograph import watchman
 from heliograph.agent.detach import detach
 from heliograph.filewatch.memory import unfinished
 from heliograph.filewatch.owner import owner_alive, owner_of_this
-from heliograph.filewatch.plan import LOCK, TAKEN, Plan, places, remove, take
+from heliograph.filewatch.plan import LOCK, TAKEN, Plan, forget_old, places, remove, take
 from heliograph.filewatch.watching import Watching, reporter
 from heliograph.messages import WatchClosed
 
@@ -149,6 +149,8 @@ def main(folder: str) -> None:
     log_to(str(top / "warden.log"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    with contextlib.suppress(OSError):
+        forget_old(time.time())
     gc.freeze()
     Warden(top).run()
 

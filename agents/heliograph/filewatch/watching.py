@@ -10,12 +10,13 @@ import logging
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from heliograph import journal as journals
 from heliograph import state
-from heliograph.filewatch.config import BadWatch
+from heliograph.filewatch.config import BadWatch, Notify, WatchConfig
 from heliograph.filewatch.engine import Engine, Report
 from heliograph.filewatch.plan import END, Plan
 from heliograph.messages import Record, kind_of, to_builtins
@@ -45,7 +46,7 @@ class Watching:
         report = reporter(plan)
         notifier = _notifier(plan)
         try:
-            engine = Engine(plan.config, report=report, notify=notifier)
+            engine = _engine(plan.config, report, notifier)
         except (BadWatch, OSError) as error:
             log.warning("Watch %s cannot begin: %s", plan.config.watch, error)
             return
@@ -88,6 +89,17 @@ class Watching:
         if not os.path.isdir(self._place):
             return "its plan is gone"
         return ""
+
+
+def _engine(config: WatchConfig, report: Report, notify: Notify | None) -> Engine:
+    """With a memory if there can be one; a watch that forgets is better than none. Raises BadWatch, OSError."""
+    try:
+        return Engine(config, report=report, notify=notify)
+    except OSError as error:
+        if config.memory is None:
+            raise
+        log.warning("Watch %s will not remember what it saw: %s", config.watch, error)
+        return Engine(replace(config, memory=None), report=report, notify=notify)
 
 
 def reporter(plan: Plan) -> Report:
