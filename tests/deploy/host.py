@@ -87,30 +87,35 @@ def arrived(stack: Stack, workflow: Workflow) -> None:
 
 
 def differences(stack: Stack, workflow: Workflow) -> list[str]:
-    ledger = {entry["task"]: entry for entry in workflow.ledger()}
-    of_run = f"WHERE run_id = '{workflow.run}'"
-    tasks = dict(map(tuple, stack.rows(f"SELECT task_id, task_func_name FROM task {of_run}")))
-    states = Counter(map(tuple, stack.rows(f"SELECT task_id, task_status_name FROM status {of_run}")))
-    found = [f"task {number} is in one of them only" for number in sorted(tasks.keys() ^ ledger.keys())]
-    for number, entry in ledger.items():
+    of_run, key = f"WHERE run_id = '{workflow.run}'", f"(SELECT id FROM runs WHERE run = '{workflow.run}')"
+    zero = {
+        "aside": f"SELECT COUNT(*) FROM aside WHERE run = {key}",
+        "dropped by agents": f"SELECT COALESCE(SUM(dropped_samples + dropped_states), 0) FROM agents WHERE run = {key}",
+        "dropped by journals": f"SELECT COALESCE(SUM(samples + states + control), 0) FROM journals WHERE run = {key}",
+        "no end": f"SELECT COUNT(*) FROM runs WHERE id = {key} AND ended IS NULL",
+    }
+    tasks, status, rollup, fresh, *nothing = stack.ask(
+        f"SELECT task_id, task_func_name FROM task {of_run}",
+        f"SELECT task_id, task_status_name FROM status {of_run}",
+        f"SELECT app, state, tasks FROM run_states WHERE tasks <> 0 AND run = {key}",
+        f"SELECT app, progress & 15, COUNT(*) FROM tasks WHERE run = {key} GROUP BY app, progress & 15",
+        *zero.values(),
+    )
+    found = _unlike(workflow.ledger(), dict(map(tuple, tasks)), Counter(map(tuple, status)))
+    if sorted(rollup) != sorted(fresh):
+        found.append(f"rollups {rollup} are not {fresh}")
+    return found + [f"{what}: {rows[0][0]}" for what, rows in zip(zero, nothing, strict=True) if rows[0][0] != 0]
+
+
+def _unlike(ledger: list[dict[str, Any]], tasks: dict[int, str], states: Counter[Any]) -> list[str]:
+    """Tasks, and the states that each went through: those of the ledger, each once, and no others."""
+    numbers = {entry["task"] for entry in ledger}
+    found = [f"task {number} is in one of them only" for number in sorted(tasks.keys() ^ numbers)]
+    for entry in ledger:
+        number = entry["task"]
         for state in (*RAN, entry["state"]):
             if states.pop((number, state), 0) != 1:
                 found.append(f"task {number}: not once {state}")
         if tasks.get(number) != entry["app"]:
             found.append(f"task {number} is {tasks.get(number)}, not {entry['app']}")
-    return found + [f"more than there was: {extra}" for extra in states] + _sums(stack, workflow.run)
-
-
-def _sums(stack: Stack, run: str) -> list[str]:
-    """Rollups equal a fresh count, and nothing was dropped, put aside or left over."""
-    key = f"(SELECT id FROM runs WHERE run = '{run}')"
-    rollup = stack.rows(f"SELECT app, state, tasks FROM run_states WHERE tasks <> 0 AND run = {key}")
-    fresh = stack.rows(f"SELECT app, progress & 15, COUNT(*) FROM tasks WHERE run = {key} GROUP BY app, progress & 15")
-    zero = {
-        "aside": f"SELECT COUNT(*) FROM aside WHERE run = {key}",
-        "dropped by agents": f"SELECT COALESCE(SUM(dropped_samples + dropped_states), 0) FROM agents WHERE run = {key}",
-        "dropped by journals": f"SELECT COALESCE(SUM(samples + states + control), 0) FROM journals WHERE run = {key}",
-        "no end": f"SELECT COUNT(*) FROM runs WHERE run = '{run}' AND ended IS NULL",
-    }
-    found = [] if sorted(rollup) == sorted(fresh) else [f"rollups {rollup} are not {fresh}"]
-    return found + [f"{what}: {n}" for what, sql in zero.items() if (n := stack.rows(sql)[0][0]) != 0]
+    return found + [f"more than there was: {extra}" for extra in states]
