@@ -66,7 +66,8 @@ def serve(config: HubConfig, sock: socket.socket) -> int:
 
 def serve_app(app: Any, sock: socket.socket, *, tls_certificate: Path | None, tls_key: Path | None) -> int:
     """Serve an ASGI app until SIGTERM or SIGINT."""
-    return _until_stopped(_of_app(app, tls_certificate, tls_key), sock)
+    # A line for each socket that opens would be all that the log holds.
+    return _until_stopped(_of_app(app, tls_certificate, tls_key, log_level="warning"), sock)
 
 
 def _until_stopped(server: uvicorn.Server, sock: socket.socket) -> int:
@@ -113,13 +114,16 @@ def _server(config: HubConfig) -> uvicorn.Server:
     return _of_app(create_app(config), config.tls_certificate, config.tls_key)
 
 
-def _of_app(app: Any, tls_certificate: Path | None, tls_key: Path | None) -> uvicorn.Server:
+def _of_app(
+    app: Any, tls_certificate: Path | None, tls_key: Path | None, log_level: str | None = None
+) -> uvicorn.Server:
     import uvicorn
 
     return uvicorn.Server(
         uvicorn.Config(
             app,
             log_config=None,
+            log_level=log_level,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
