@@ -38,7 +38,7 @@ from heliograph_store.store import connect
 from heliograph_store.write import Writer
 
 T = TypeVar("T")
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def now() -> int:
