@@ -48,7 +48,9 @@ def test_groups_are_filtered_by_what_is_typed(page: Any, dashboard: str, recorde
     assert rows.all_inner_texts()[0].split("\n")[1] == "RuntimeError"
 
 
-def test_a_node_that_fails_alone_is_pointed_at(page: Any, open_dashboard: Callable[..., str], tmp_path: Path) -> None:
+def test_the_first_failures_come_by_themselves_and_point_at_their_node(
+    page: Any, open_dashboard: Callable[..., str], tmp_path: Path
+) -> None:
     database = tmp_path / "heliograph.db"
     with closing(Steady(f"sqlite:///{database}")) as steady:
         steady.start()
@@ -56,7 +58,6 @@ def test_a_node_that_fails_alone_is_pointed_at(page: Any, open_dashboard: Callab
         page.goto(f"{url}/runs/steady/failures")
         page.get_by_text("Nothing has failed in this run").wait_for()
         steady.write([record for number in range(40) for record in task(number)])
-        page.reload()
         row = page.locator(ROWS).first
         row.locator("[col-id=node]").get_by_text("100% on <b>bad</b>").wait_for()
         row.get_by_role("link", name="OSError").click()

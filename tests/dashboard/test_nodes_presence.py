@@ -18,6 +18,7 @@ from heliograph.messages import (
     RunEnded,
     RunHeartbeat,
     RunStarted,
+    TaskRunning,
 )
 from heliograph_store.migrate import migrate
 from heliograph_store.read import runs
@@ -77,11 +78,12 @@ def test_nodes_of_a_run_that_goes_on(store: Store) -> None:
         seen("went", block="2"), status("went", 20, ended=True),
         seen("mute", block="3"),
         NodeSample(at=AT + 99 * S, host="only-sampled"),
+        TaskRunning(at=AT + 99 * S, origin="k", number=1, try_=0, host="ran", pid=1),
         RunHeartbeat(at=AT + 100 * S),
     )  # fmt: skip
     assert states(store, run, 100) == {
         "alive": "alive", "silent": "lost", "bye": "left", "ended": "left", "went": "left", "mute": "unknown",
-        "only-sampled": "alive",
+        "only-sampled": "alive", "ran": "unknown",
     }  # fmt: skip
     # While records are on their way for longer than a lease, nobody can tell.
     assert states(store, run, 100, lag=61 * S)["silent"] == "unknown"

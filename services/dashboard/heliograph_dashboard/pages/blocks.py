@@ -20,6 +20,7 @@ from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.blocks import MOST, figure, status_colour
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import in_run, part
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.load import last_sign
 from heliograph_store.read.nodes import Block, block_list, node_list
 from heliograph_store.read.presence import BLOCK_ENDS
@@ -33,13 +34,13 @@ def layout(view: View) -> Component:
     assert run is not None  # noqa: S101 (the path has it)
     blocks = view.data.read(block_list, run.id)
     if not blocks:
-        return html.Div(
+        return nothing_yet(
+            "blocks",
             empty(
                 "No blocks in this run",
                 "A block is a batch job in which an executor runs its workers. Executors that start none, such as "
                 "threads, have no blocks; those of the others are listed as soon as they are submitted.",
             ),
-            id="blocks-none",
         )
     note = f"the latest {MOST} of {len(blocks):,}" if len(blocks) > MOST else ""
     return html.Div(
@@ -56,6 +57,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "blocks", layout, lambda data, run: bool(data.read(block_list, run.id)))
     TABLE.callbacks(app, data)
 
     @app.callback(

@@ -22,6 +22,7 @@ from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.failures import Suspect, over_time, suspect
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import cursor, in_run, part
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.failures import FailureGroup, failure_groups, failure_key, failures_in, host_tries
 from heliograph_store.read.progress import entered_by_step
 from heliograph_store.read.runs import Run, app_counts, find_run
@@ -39,12 +40,12 @@ def layout(view: View) -> Component:
     assert run is not None  # noqa: S101 (the path has it)
     groups = view.data.read(failure_groups, run.id)
     if not groups:
-        return html.Div(
+        return nothing_yet(
+            "failures",
             empty(
                 "Nothing has failed in this run",
                 "Failures appear here while the run goes on, grouped by what they are.",
             ),
-            id="failures-none",
         )
     chosen = _chosen(groups, view.query.get("group"))
     return html.Div(
@@ -62,6 +63,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "failures", layout, lambda data, run: bool(data.read(failure_groups, run.id)))
     GROUPS.callbacks(app, data)
     TRIES.callbacks(app, data)
 

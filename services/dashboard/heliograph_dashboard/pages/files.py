@@ -21,6 +21,7 @@ from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.colours import GROUP
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import cursor, in_run
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.files import Watch, callback_page, file_page, watch_list
 from heliograph_store.read.runs import Run, find_run
 
@@ -44,14 +45,14 @@ def layout(view: View) -> Component:
     assert run is not None  # noqa: S101 (the path has it)
     watches = view.data.read(watch_list, run.id)
     if not watches:
-        return html.Div(
+        return nothing_yet(
+            "files",
             empty(
                 "No files are watched in this run",
                 "A file watch tells of the files that a long task writes while it runs, and calls a function of yours "
                 "for new ones. Put one around the work:",
                 html.Pre(EXAMPLE, className="hg-pre"),
             ),
-            id="files-none",
         )
     return html.Div(
         [
@@ -64,6 +65,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "files", layout, lambda data, run: bool(data.read(watch_list, run.id)))
     FILES.callbacks(app, data)
     CALLBACKS.callbacks(app, data)
 

@@ -24,6 +24,7 @@ from heliograph_dashboard.figures.colours import RUN
 from heliograph_dashboard.figures.nodes import Load, picture
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import in_run, part
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.failures import HostTries, host_tries
 from heliograph_store.read.load import host_load
 from heliograph_store.read.presence import Host, host_list
@@ -47,7 +48,7 @@ FRESH: Final = 5_000_000
 def hosts_of(data: Data, run: Run) -> Sequence[Host]:
     """The run's nodes as of now."""
     now = time.time_ns() // 1000 // FRESH * FRESH
-    return data.read(host_list, run, now=now)
+    return data.read(host_list, run, now=now, lag=data.flow().lag // FRESH * FRESH)
 
 
 def presence_label(state: str) -> str:
@@ -59,14 +60,14 @@ def layout(view: View) -> Component:
     assert run is not None  # noqa: S101 (the path has it)
     hosts = hosts_of(view.data, run)
     if not hosts:
-        return html.Div(
+        return nothing_yet(
+            "nodes",
             empty(
                 "No nodes yet",
                 "A node appears when the first task runs on it, or when its agent reports. While all tasks are still "
                 "waiting, see the blocks: a batch job may be queued.",
                 dcc.Link("Blocks", href=view.link("blocks")),
             ),
-            id="nodes-none",
         )
     return html.Div(
         [
@@ -83,6 +84,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "nodes", layout, lambda data, run: bool(hosts_of(data, run)))
     TABLE.callbacks(app, data)
 
     @app.callback(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from heliograph_store.read.efficiency import grouped_by
+from heliograph_store.read.failures import host_tries
 from heliograph_store.read.liveness import LEASE, liveness
 from heliograph_store.read.nodes import Node, block_list, node_list
 from heliograph_store.read.pipeline import Agent, agent_list
@@ -60,14 +61,16 @@ class Host:
 
 def host_list(store: Store, run: Run, *, now: int, lag: int = 0, host: str | None = None) -> list[Host]:
     """The run's nodes by name, or only one. By the run's part of the primary keys of `nodes`, `agents` and
-    `block_states`, and one step down that of `node_samples` a node."""
+    `block_states`, a few steps down that of `node_samples` a node, and the rollup of tries by node."""
     pools = [pool for pool in node_list(store, run.id, limit=MAX_NODES) if pool.host and host in (None, pool.host)]
     agents = [a for a in agent_list(store, run_id=run.id, limit=MAX_NODES) if a.host and host in (None, a.host)]
     sampled = last_samples(store, run.id)
     ended = {(b.executor, b.block) for b in block_list(store, run.id) if b.status.upper() in BLOCK_ENDS}
     by_host = grouped_by(pools, lambda pool: pool.host or "")
     agents_by_host = grouped_by(agents, lambda agent: agent.host or "")
-    names = sorted({*by_host, *agents_by_host, *(name for name in sampled if host in (None, name))})
+    ran = [one.host for one in host_tries(store, run.id) if one.host]
+    others = {name for name in (*sampled, *ran) if host in (None, name)}
+    names = sorted({*by_host, *agents_by_host, *others})
     found = []
     for name in names:
         signs = _Signs(by_host.get(name, ()), agents_by_host.get(name, ()), sampled.get(name))
