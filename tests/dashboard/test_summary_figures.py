@@ -121,9 +121,9 @@ def test_the_figure_has_steps_and_ends_where_it_is_told() -> None:
     go.Figure(drawn)  # plotly accepts every name and value
     assert {trace["name"] for trace in drawn["data"]} == {"pending", "launched"}
     assert all(trace["line"]["shape"] == "hv" for trace in drawn["data"])
-    assert all(trace["x"][-1] .isoformat() == "1970-01-01T00:01:00" for trace in drawn["data"])
+    assert all(trace["x"][-1].isoformat() == "1970-01-01T00:01:00" for trace in drawn["data"])
     shifted = figure(levels, theme="dark", zone="Asia/Kolkata", until=60 * SECOND)
-    assert all(trace["x"][-1] .isoformat() == "1970-01-01T05:31:00" for trace in shifted["data"])
+    assert all(trace["x"][-1].isoformat() == "1970-01-01T05:31:00" for trace in shifted["data"])
 
 
 def test_without_tries_there_is_an_empty_figure() -> None:

@@ -18,7 +18,7 @@ from heliograph_dashboard.components.states import app_dot, segmented_bar, state
 from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.components.times import count, duration, size, when
 from heliograph_dashboard.data import Data
-from heliograph_dashboard.eta import HOW
+from heliograph_dashboard.eta import HOW, unfinished
 from heliograph_dashboard.figures import histogram, states_over_time
 from heliograph_dashboard.figures.colours import app_colours
 from heliograph_dashboard.figures.histogram import Unit
@@ -155,10 +155,13 @@ def _numbers(data: Data, run: Run, found: AppSummary) -> list[Component]:
         number("Tasks", some(found.tasks), f"{found.tries:,} tries"),
         number("Done", some(found.done - found.memoized, state="exec_done"), f"and {found.memoized:,} memoized"),
         number("Failed", some(found.states.get("failed", 0), state="failed"), f"{found.failures:,} tries went wrong"),
-        number("Retries", count(found.retries)),
-        number("Joins", count(found.joins)),
-        number(html.Span("Time left", title=HOW, className="hg-tip"), duration(left.micros) if left else "—"),
+        number("Retries", count(found.retries), "tries after the first"),
     ]
+    if found.joins:
+        items.append(number("Joins", count(found.joins), "waited for tasks of theirs"))
+    if waiting := unfinished(found.states):
+        label = html.Span("Time left", title=HOW, className="hg-tip")
+        items.append(number(label, duration(left.micros) if left else "—", f"{waiting:,} tasks left"))
     if time_ is not None:
         items.append(number("Ran, median", duration(time_.median), f"p95 {duration(time_.p95)}"))
     if found.waiting is not None:
@@ -166,7 +169,7 @@ def _numbers(data: Data, run: Run, found: AppSummary) -> list[Component]:
     if found.memory is not None:
         items.append(number("Memory p95", size(found.memory.p95), f"highest {size(found.memory.max)}"))
     if found.cpu is not None:
-        items.append(number("CPU time", duration(found.cpu.total), "of all tries with a process of their own"))
+        items.append(number("CPU time", duration(found.cpu.total), "of all its tries"))
     return [segmented_bar(found.states), html.Div(numbers(items), className="hg-below")]
 
 

@@ -261,7 +261,7 @@ APPS: Final = Table(
     height="auto",
     columns=(
         Column(field="app", title="App", kind="app", link="href", sort=True),
-        Column(field="tasks", title="Tasks", kind="number", width=80, sort=True),
+        Column(field="tasks", title="Tasks", kind="number", width=94, sort=True),
         Column(field="states", title="States", kind="bar", width=100),
         Column(field="left", title="Time left", kind="duration", width=88, tip=HOW),
         Column(field="median", title="Run time", kind="duration", width=92, sort=True, tip="Median of all tries"),
