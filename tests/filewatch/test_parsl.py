@@ -87,12 +87,14 @@ def test_files_of_a_workflow_are_found_once_and_stand_in_its_database(place: Pla
     files += [f"images/{n}.png" for n in (1, 2, 3)]
     expected = sorted(f"{place.root}/{name}" for name in files)
     wait_for(lambda: len(rows(database, "SELECT path FROM files")) >= len(expected), 60)
+    called = "SELECT paths, outcome, result FROM file_callbacks"
+    wait_for(lambda: sum(len(json.loads(row["paths"])) for row in rows(database, called)) >= len(expected) - 1, 60)
     open_watches = "SELECT COUNT(*) AS n FROM watches WHERE closed IS NULL"
     wait_for(lambda: rows(database, open_watches)[0]["n"] == 0, 60)
     found = rows(database, "SELECT path, repeat FROM files")
     assert sorted(row["path"] for row in found) == expected
     assert not any(row["repeat"] for row in found)
-    calls = rows(database, "SELECT paths, outcome, result FROM file_callbacks")
+    calls = rows(database, called)
     assert {call["outcome"] for call in calls} == {"ok"}
     called_with = [path for call in calls for path in json.loads(call["paths"])]
     assert sorted(called_with) == [path for path in expected if not path.endswith(".log")]
