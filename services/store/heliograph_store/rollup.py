@@ -83,16 +83,24 @@ class Deltas:
         if moved:
             self.apps[self.run, app_before][0] -= 1
             self.apps[self.run, app][0] += 1
-        if moved or before[_TIMES] != now[_TIMES]:
+        if moved:
             self._entered(app_before, before[_TIMES], -1)
             self._entered(app, now[_TIMES], 1)
+        elif before[_TIMES] != now[_TIMES]:
+            run, buckets = self.run, self.buckets
+            for rank, (old, new) in enumerate(zip(before[_TIMES], now[_TIMES], strict=True)):
+                if old != new:
+                    if old is not None:
+                        buckets[run, app, rank, old // MINUTE] -= 1
+                    if new is not None:
+                        buckets[run, app, rank, new // MINUTE] += 1
         if moved or before[_FAILURE] != now[_FAILURE] or before[_HOST] != now[_HOST]:
             self._failed(app_before, before, -1)
             self._failed(app, now, 1)
-        old, new = _span(before), _span(now)
-        if moved or old != new:
-            self._spent(app_before, old, -1)
-            self._spent(app, new, 1)
+        was, is_ = _span(before), _span(now)
+        if moved or was != is_:
+            self._spent(app_before, was, -1)
+            self._spent(app, is_, 1)
         had, has = _measures(before), _measures(now)
         if moved or had != has:
             self._measured(app_before, had, -1)
@@ -126,6 +134,8 @@ class Deltas:
         run, measures = self.run, self.measures
         for measure, value in enumerate(values):
             if value is not None:
+                if not 0 <= value <= LARGEST:
+                    value = 0 if value < 0 else LARGEST  # noqa: PLW2901
                 counts = measures[run, app, measure, bisect_right(BOUNDS, value) - 1]  # `bucket_of`, without a call
                 counts[0] += by
                 counts[1] += by * value
@@ -195,13 +205,7 @@ def _measures(row: Values) -> _Measured:
         memory = row[_PEAK]
         if row[_USER] is not None or row[_SYSTEM] is not None:
             cpu = (row[_USER] or 0) + (row[_SYSTEM] or 0)
-    return _within(elapsed), _within(waited), _within(memory), _within(cpu)
-
-
-def _within(value: int | None) -> int | None:
-    if value is None or 0 <= value <= LARGEST:
-        return value
-    return 0 if value < 0 else LARGEST
+    return elapsed, waited, memory, cpu
 
 
 assert (RUN_TIME, WAITING, MEMORY, CPU) == (0, 1, 2, 3)  # noqa: S101 — the order of `_measures`

@@ -10,9 +10,11 @@ nothing.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,6 +82,10 @@ class Writer:
         Raises StoreUnavailable (nothing was written: try again later) or BadMessage (nothing was written, and one
         of the batches never can be: write them one by one to learn which, and reject that one).
         """
+        with _uncollected():
+            return self._write(batches)
+
+    def _write(self, batches: Sequence[Batch]) -> WriteResult:
         incoming = _incoming(batches)
         for attempt in range(ATTEMPTS):
             try:
@@ -141,6 +147,19 @@ class Writer:
         if len(self._origins) > 1000:  # runs come and go while a writer stays
             self._origins.clear()
         self._origins.update(origins)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Rows hold no cycles, and looking for some among thousands of new rows all the time costs a tenth of a write."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _incoming(batches: Sequence[Batch]) -> list[_Incoming]:
