@@ -253,3 +253,23 @@ def test_of_a_large_run_an_even_choice_is_read(store: Store) -> None:
     assert 400 <= len(some.stints) <= 500
     assert cpu_share(everything.stints).ratio == 0.5
     assert cpu_share(some.stints).ratio == pytest.approx(0.5, abs=0.02)
+
+
+def test_some_nodes_stand_for_all_where_samples_are_too_many(store: Store) -> None:
+    hosts = [f"n{i:02}" for i in range(16)]
+    seconds = range(0, 200, 10)
+    run = write(
+        store, started(),
+        *(node(h, s, cpu_percent=25.0, memory_used=GB, net_sent=s * 10) for h in hosts for s in seconds),
+    )  # fmt: skip
+    whole = resources.node_levels(store, run.id, buckets=1)
+    assert (whole.chosen, whole.nodes) == (16, 16)
+    some = resources.node_levels(store, run.id, buckets=1, many=100)
+    assert (some.chosen, some.nodes) == (4, 16)
+    assert some.points[0].nodes == 4
+    # Sums are as of all of them, shares are the same.
+    assert (some.points[0].cpu, some.points[0].cores) == (whole.points[0].cpu, whole.points[0].cores) == (16.0, 64)
+    assert some.points[0].cpu_high == 0.25
+    assert [p.net_sent for p in resources.node_rates(store, run.id, buckets=1, many=100).points] == [160.0]
+    # One node is always read whole.
+    assert resources.node_levels(store, run.id, host="n03", buckets=1, many=1).chosen == 1

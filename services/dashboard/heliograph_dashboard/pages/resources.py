@@ -183,8 +183,8 @@ def callbacks(app: Dash, data: Data) -> None:
         series = _use(data, run, now)
         note = OF_ONE if now.host else OF_NODES if series is None and now == Asked() else OF_APP
         if series is None:
-            note = TOO_MANY if now.app else note
             found = data.read(node_levels, run.id, host=now.host)
+            note = (TOO_MANY if now.app else note) + _chosen(found)
             made = [f(found, theme=theme, zone=zone or "UTC") for f in (figures.node_cpu, figures.node_memory)]
         else:
             found = series
@@ -211,6 +211,16 @@ def callbacks(app: Dash, data: Data) -> None:
         disk = figures.use_disk(series, theme=theme, zone=zone or "UTC")
         network = figures.node_network(NOTHING, theme=theme, zone="UTC")
         return [disk, network, _nothing(series, run), "What a single process sends is not measured; see the nodes."]
+
+
+def _chosen(series: Series) -> str:
+    """Says when some nodes stand for all."""
+    if series.chosen == series.nodes:
+        return ""
+    return (
+        f" So many samples would keep you waiting: {series.chosen:,} of {series.nodes:,} nodes, evenly chosen, stand "
+        "for all of them. Choose a node to see all of its own."
+    )
 
 
 def _run(data: Data, looking: Mapping[str, Any] | None, theme: str | None) -> Run:

@@ -112,8 +112,10 @@ def _hours(share: Share) -> str:
 
 
 def _worker_time(microseconds: float) -> str:
-    hours = microseconds / 3.6e9
-    return f"{hours:,.3g} worker-hours" if hours >= 1 else f"{microseconds / 6e7:,.3g} worker-minutes"
+    hours, minutes = microseconds / 3.6e9, microseconds / 6e7
+    if hours >= 100:
+        return f"{hours:,.0f} worker-hours"
+    return f"{hours:.3g} worker-hours" if hours >= 1 else f"{minutes:.3g} worker-minutes"
 
 
 def _of_tries(share: Share, basis: str, what: str) -> str:

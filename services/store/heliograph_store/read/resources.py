@@ -90,13 +90,14 @@ def node_levels(
     since: int | None = None,
     until: int | None = None,
     buckets: int = 300,
+    many: int = MANY,
 ) -> Series:
-    """CPU and memory of the run's nodes, or of one; points are `Level`.
+    """CPU and memory of the run's nodes, or of one; points are `Level`. Of all nodes about `many` samples are read.
 
     By the run's (and host's) part of the primary key of `node_samples`; grouped by the database.
     """
     m = node_samples.c
-    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets)
+    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets, many)
     if asked is None:
         return NOTHING
     grid, chosen = asked.grid, asked.rows
@@ -159,13 +160,14 @@ def node_rates(
     since: int | None = None,
     until: int | None = None,
     buckets: int = 300,
+    many: int = MANY,
 ) -> Series:
     """Disk and network traffic of the run's nodes, or of one; points are `Rate`.
 
     By the run's (and host's) part of the primary key of `node_samples`, in whose order samples follow each other.
     """
     m = node_samples.c
-    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets)
+    asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets, many)
     if asked is None:
         return NOTHING
     grid, chosen, interval = asked.grid, asked.rows, asked.interval
@@ -268,7 +270,7 @@ class _Filter:
         return chosen
 
 
-def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int) -> _Asked | None:
+def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int, many: int) -> _Asked | None:
     """None when there are no samples."""
     rows = wanted.rows(run_id)
     interval = sample_interval(store, run_id)
@@ -286,7 +288,7 @@ def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int) -> _Asked |
     grid = Grid.over(first, last, buckets, interval * 3 // 2)
     ids = sorted(host for host, _, _ in spans)
     about = sum(max(0, min(until, last) - max(since, first)) // interval for _, since, until in spans)
-    some = ids[:: max(1, min(-(-about // MANY), len(ids) // 4))]
+    some = ids[:: max(1, min(-(-about // many), len(ids) // 4))]
     if len(some) < len(ids):
         rows = rows & node_samples.c.host.in_(some)
     return _Asked(rows=rows, grid=grid, interval=interval, chosen=len(some), nodes=len(ids))
