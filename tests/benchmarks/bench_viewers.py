@@ -61,6 +61,7 @@ def bodies_of(url: str) -> list[str]:
         page.on("request", lambda r: found.append(r.post_data) if "_dash-update-component" in r.url else None)
         page.wait_for_timeout(6000)
         browser.close()
+    assert found, "the page asked for nothing: is the machine too busy?"
     by_output = {json.loads(body)["output"]: body for body in found if '"tick"' in body}
     return list(by_output.values())
 
@@ -69,7 +70,7 @@ async def viewer(url: str, bodies: list[str], until: float, heard: list[float], 
     origin = {"Origin": url}
     async with (
         httpx.AsyncClient(base_url=url, timeout=30) as client,
-        connect(url.replace("http", "ws", 1) + "/live", additional_headers=origin) as socket,
+        connect(url.replace("http", "ws", 1) + "/live", additional_headers=origin, open_timeout=120) as socket,
     ):
         await socket.send(json.dumps({"run": RUN}))
         count = 0
@@ -125,7 +126,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        Steady(f"sqlite:///{folder / 'run.db'}").close()
+        first = Steady(f"sqlite:///{folder / 'run.db'}")
+        first.start()
+        first.close()
         with writing(folder, options.rate) as late, viewing(folder / "run.db", log=folder / "view.log") as url:
             bodies = bodies_of(url)
             print(f"{len(bodies)} callbacks a tick")

@@ -174,18 +174,27 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""Chromium drops what is under way when an interface of the machine comes or goes, as when a container starts."""
+
+
 class Faults:
     """What a page did that it should not. `allow` a text that a test provokes on purpose."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
+        self.dropped = 0
+        """Requests that the machine's network took away: no fault of the page."""
         self._allowed: list[str] = []
 
     def allow(self, text: str) -> None:
         self._allowed.append(text)
 
     def add(self, fault: str) -> None:
-        self.found.append(fault)
+        if NETWORK_CHANGED in fault:
+            self.dropped += 1
+        else:
+            self.found.append(fault)
 
     @property
     def left(self) -> list[str]:
@@ -206,6 +215,7 @@ def page(chromium: Any, faults: Faults, servers: ExitStack) -> Iterator[Any]:
     )
     page = context.new_page()
     watch(page, faults)
+    _load_again(page, faults)
     yield page
     context.close()
     assert not faults.left
@@ -224,6 +234,21 @@ def watch(page: Any, faults: Faults) -> None:
     page.on("response", lambda r: faults.add(f"answer {r.status}: {r.url}") if r.status >= 400 else None)
     page.on("request", lambda r: None if _local(r.url) else faults.add(f"leaves the machine: {r.url}"))
     page.on("dialog", lambda dialog: (faults.add(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+
+def _load_again(page: Any, faults: Faults) -> None:
+    """Have `goto` load a page once more when the machine's network took a part of it away."""
+    goto = page.goto
+
+    def patient(url: str, **options: Any) -> Any:
+        for _ in range(5):
+            before = faults.dropped
+            answer = goto(url, **options)
+            if faults.dropped == before:
+                break
+        return answer
+
+    page.goto = patient
 
 
 def _local(url: str) -> bool:
