@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from heliograph.messages import FileCallback, FileFound, WatchClosed
 from tests.filewatch.conftest import Place, wait_for
+from tests.parsl.conftest import of, recorded
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = """
@@ -58,7 +58,7 @@ def remembered(x):
 def config():
     executor = HighThroughputExecutor(label="htex", max_workers_per_node=2, address="127.0.0.1", encrypted=False,
                                       cores_per_worker=0.1)
-    hub = MonitoringHub(resource_monitoring_interval=1, file_monitor=logs, official_radio=OFFICIAL)
+    hub = MonitoringHub(resource_monitoring_interval=1, file_monitor=logs, **HUB)
     return Config(executors=[executor], monitoring=hub, strategy="none")
 
 if __name__ == "__main__":
@@ -70,22 +70,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("official", [False, True])
-def test_files_of_a_workflow_are_found_once_and_stand_in_its_database(place: Place, official: bool) -> None:
-    script = place.state.parent / "workflow.py"
-    script.write_text(f"OFFICIAL = {official}\n{WORKFLOW}")
-    environ = {k: v for k, v in os.environ.items() if k != "HELIOGRAPH_AGENT"}
-    environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
-    ran = subprocess.run(
-        [sys.executable, str(script), str(place.root)],
-        cwd=place.state.parent, env=environ, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip().endswith("0 [2, 2]")
+FILES = [f"step-{n}-{s}.dat" for n in range(4) for s in range(4)] + ["run.log"] + [f"images/{n}.png" for n in (1, 2, 3)]
+
+
+def test_files_of_a_workflow_are_found_once_and_stand_in_its_database(place: Place) -> None:
+    """With agents and the embedded writer, as a user without a server has them."""
+    run_workflow(place, {"official_radio": False})
     database = place.state.parent / "runinfo" / "monitoring.db"
-    files = [f"step-{n}-{s}.dat" for n in range(4) for s in range(4)] + ["run.log"]
-    files += [f"images/{n}.png" for n in (1, 2, 3)]
-    expected = sorted(f"{place.root}/{name}" for name in files)
+    expected = sorted(f"{place.root}/{name}" for name in FILES)
     wait_for(lambda: len(rows(database, "SELECT path FROM files")) >= len(expected), 60)
     called = "SELECT paths, outcome, result FROM file_callbacks"
     wait_for(lambda: sum(len(json.loads(row["paths"])) for row in rows(database, called)) >= len(expected) - 1, 60)
@@ -101,9 +93,34 @@ def test_files_of_a_workflow_are_found_once_and_stand_in_its_database(place: Pla
     watches = rows(database, "SELECT task, files, unfinished, reason FROM watches")
     assert sum(row["files"] for row in watches) == len(expected)
     assert all(row["unfinished"] == 0 and row["reason"] == "ended" for row in watches)
-    if not official:  # Parsl's own wrapper does not say in the worker which task it is around
-        assert sorted(row["task"] for row in watches if row["task"] is not None) == [0, 1, 2, 3, 4, 5]
-        wait_for(lambda: not place.processes(), 60)
+    assert sorted(row["task"] for row in watches if row["task"] is not None) == [0, 1, 2, 3, 4, 5]
+    wait_for(lambda: not place.processes(), 60)
+
+
+def test_beside_parsls_own_wrapper_it_is_the_same(place: Place) -> None:
+    """Which samples each task from a process of its own, and does not say in the worker which task it is around."""
+    run_workflow(place, {"official_radio": True, "bus_url": f"spool:{place.notes / 'spool'}"}, HELIOGRAPH_AGENT="off")
+    wait_for(lambda: len(of(WatchClosed, recorded(place.state))) == 7)
+    records = recorded(place.state)
+    assert sorted(record.path for record in of(FileFound, records)) == sorted(f"{place.root}/{name}" for name in FILES)
+    calls = of(FileCallback, records)
+    assert {call.outcome for call in calls} == {"ok"}
+    assert sorted(Path(path).name for call in calls for path in call.paths) == sorted(
+        Path(name).name for name in FILES if not name.endswith(".log")
+    )
+
+
+def run_workflow(place: Place, hub: dict[str, Any], **more: str) -> None:
+    script = place.state.parent / "workflow.py"
+    script.write_text(f"HUB = {hub}\n{WORKFLOW}")
+    environ = {k: v for k, v in os.environ.items() if k != "HELIOGRAPH_AGENT"} | more
+    environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
+    ran = subprocess.run(
+        [sys.executable, str(script), str(place.root)],
+        cwd=place.state.parent, env=environ, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip().endswith("0 [2, 2]")
 
 
 def rows(database: Path, sql: str) -> list[dict[str, Any]]:
