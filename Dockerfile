@@ -14,13 +14,15 @@ RUN python -m venv --without-pip /opt/heliograph \
  && pip --python /opt/heliograph/bin/python install --quiet --require-hashes --only-binary :all: -r requirements/server.txt
 COPY agents agents
 COPY services services
-# What only building, testing, debugging and notebooks need goes.
+# What only building, testing, debugging and notebooks need goes, and the compiled half of plotly's thousand classes, of
+# which a few are ever imported.
 RUN pip --python /opt/heliograph/bin/python install --quiet --no-deps --no-build-isolation ./agents ./services \
  && pip --python /opt/heliograph/bin/python uninstall --quiet --yes hatchling trove-classifiers pathspec pluggy tomlkit \
  && cd /opt/heliograph/lib/python3.*/site-packages \
  && rm -rf plotly/labextension plotly/package_data/widgetbundle.js plotly/package_data/datasets dash/labextension dash/nbextension \
     dash/testing sqlalchemy/testing alembic/testing numpy/f2py ../../../share ../../../etc \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
+ && find plotly/graph_objs -mindepth 3 -name '*.pyc' -delete \
  && find . -type f \( -name '*.map' -o -name '*.pyi' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' \) -delete
 
 FROM ${PYTHON_IMAGE}
@@ -35,6 +37,6 @@ LABEL org.opencontainers.image.title="Heliograph" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001
 WORKDIR /var/lib/heliograph
-EXPOSE 55055 55056
+EXPOSE 8080 55055 55056
 ENTRYPOINT ["heliograph"]
 CMD ["--help"]

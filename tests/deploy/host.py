@@ -49,12 +49,12 @@ class Workflow:
     def at_work(self, more: int = 40) -> None:
         """Return when it finished some more tasks: it goes on whatever happened to the deployment."""
         before = len(self.ledger())
-        wait_for(lambda: len(self.ledger()) >= before + more, 60, lambda: f"stands still: {self.output()}")
+        wait_for(lambda: len(self.ledger()) >= before + more, 120, lambda: f"stands still: {self.output()}")
 
     def finish(self) -> None:
         """Let it end; its results must be right, whatever happened to the deployment."""
         (self.folder / "stop").touch()
-        assert self._process.wait(60) == 0, self.output()
+        assert self._process.wait(120) == 0, self.output()
 
     def output(self) -> str:
         return (self.folder / "output").read_text(encoding="utf-8", errors="replace")[-3000:]
@@ -76,14 +76,14 @@ class Workflow:
 
 def arrived(stack: Stack, workflow: Workflow) -> None:
     """Wait until all is in the database, and hold it against the ledger."""
-    wait_for(lambda: not workflow.left(), 120, lambda: f"not shipped: {workflow.left()}")
+    wait_for(lambda: not workflow.left(), 240, lambda: f"not shipped: {workflow.left()}")
     found: list[str] = []
 
     def agree() -> bool:
         found[:] = differences(stack, workflow)
         return not found
 
-    wait_for(agree, 60, lambda: "\n".join(found[:20]))
+    wait_for(agree, 180, lambda: "\n".join(found[:20]))
 
 
 def differences(stack: Stack, workflow: Workflow) -> list[str]:

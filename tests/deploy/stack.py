@@ -76,7 +76,7 @@ class Stack:
 
     def up(self, *words: str) -> None:
         try:
-            self.compose("up", "-d", "--wait", "--wait-timeout", "240", *words)
+            self.compose("up", "-d", "--wait", "--wait-timeout", "400", *words)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail=40', check=False)}") from None
 
@@ -98,7 +98,7 @@ class Stack:
         before = self.started(service, index=index)
         shell = ["bash", "-c", "kill -9 -1"] if service in {"rabbitmq", "postgres"} else ["python", "-c", KILL_ALL]
         self.attempt("exec", "-T", "--index", str(index), service, *shell)  # the command dies with the container
-        wait_for(lambda: self.started(service, index=index) != before, 60, lambda: f"{service} did not start again")
+        wait_for(lambda: self.started(service, index=index) != before, 120, lambda: f"{service} did not start again")
 
     def healthy(self, service: str, *, index: int = 1) -> bool:
         state = self.inspect(service, index=index)["State"]

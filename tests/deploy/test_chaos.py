@@ -45,7 +45,7 @@ def all_healthy(stack: Stack) -> None:
         states = {c["Name"]: c["State"].get("Health", {}).get("Status") for c in stack.containers()}
         return [name for name, status in states.items() if status not in {"healthy", None}]
 
-    wait_for(lambda: not unwell(), 120, lambda: f"not healthy: {unwell()}")
+    wait_for(lambda: not unwell(), 240, lambda: f"not healthy: {unwell()}")
 
 
 def greets(port: int) -> bool:
