@@ -47,7 +47,9 @@ def of_run(run: Run, state: Liveness, losses: Losses) -> list[Component]:
         text = "This run is lost: its process ended or was cut off without saying so. Its last sign of life was "
         lines.append(line("warning", text, when(run.last_seen or run.first_seen), "."))
     if missing := missing_text(losses):
-        lines.append(line("note", f"Not everything of this run is here: {missing}."))
+        # Samples may thin out; what tasks did may not.
+        level: Level = "warning" if losses.dropped_states or losses.dropped_control or losses.aside else "note"
+        lines.append(line(level, f"Not everything of this run is here: {missing}."))
     return lines
 
 
