@@ -22,7 +22,7 @@ COUNTED: Final = 25_000
 FEW: Final = 2_000
 """Tasks of small apps, taken together, that are counted in a larger run."""
 RANGES: Final = 32
-SAMPLED: Final = 6_000
+SAMPLED: Final = 4_000
 """Tasks that are read in all ranges together."""
 
 
