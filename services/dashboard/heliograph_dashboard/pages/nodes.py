@@ -28,7 +28,7 @@ from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.failures import HostTries, host_tries
 from heliograph_store.read.load import host_load
 from heliograph_store.read.presence import Host, host_list
-from heliograph_store.read.run_efficiency import efficiency_of
+from heliograph_store.read.run_efficiency import host_shares
 from heliograph_store.read.runs import Run, find_run
 
 CONFIG: Final = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -125,7 +125,7 @@ def _rows(data: Data, run: Run | None, asked: Asked) -> Rows:
     if run is None:
         return Rows(rows=[])
     load = data.read(host_load, run, buckets=160)
-    shares = {one.host: one.workers.ratio for one in data.read(efficiency_of, run).hosts}
+    shares = {one.host: one.workers.ratio for one in data.read(host_shares, run)}
     tries = {one.host: one for one in data.read(host_tries, run.id)}
     rows = [
         _row(host, load.running.get(host.host), shares.get(host.host), tries.get(host.host), run)

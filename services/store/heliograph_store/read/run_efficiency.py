@@ -28,7 +28,7 @@ from heliograph_store.read.efficiency import (
 from heliograph_store.read.grid import Grid
 from heliograph_store.read.load import host_busy_of
 from heliograph_store.read.runs import Run, app_counts
-from heliograph_store.read.stints import pools_of, stints_of
+from heliograph_store.read.stints import MANY, pools_of, stints_of
 from heliograph_store.store import Store
 
 
@@ -87,6 +87,14 @@ def efficiency_of(store: Store, run: Run, *, buckets: int = 200) -> Efficiency:
         tries=len(read.stints),
         complete=read.complete,
     )
+
+
+def host_shares(store: Store, run: Run, *, buckets: int = 160) -> list[OfHost]:
+    """Worker efficiency by node alone: of a large run without reading any try."""
+    tasks = sum(app.total for app in app_counts(store, run.id))
+    if tasks <= MANY:
+        return list(efficiency_of(store, run).hosts)
+    return from_rollup(pools_of(store, run), host_busy_of(store, run, buckets))[0]
 
 
 def exact(pools: Sequence[Pool], stints: Sequence[Stint], buckets: int) -> tuple[list[OfHost], list[Occupancy]]:
