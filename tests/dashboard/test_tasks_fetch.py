@@ -102,6 +102,12 @@ def test_a_span_that_cannot_be_read_matches_nothing(run: tuple[Any, Run]) -> Non
     assert tasks.fetch(data, of, asked(filters={"min": "long"}, limit=50)).rows == []
 
 
+@pytest.mark.parametrize("filters", [{"state": "no-such-state"}, {"host": "nowhere"}, {"text": "nothing has this"}])
+def test_what_no_task_has_matches_nothing(run: tuple[Any, Run], filters: dict[str, str]) -> None:
+    data, of = run
+    assert tasks.fetch(data, of, asked(filters=filters)).rows == []
+
+
 @pytest.mark.parametrize("after", ["x", ["a", 1], (1,), ("1", 2), {"a": 1}, (None, "x"), 1.5])
 def test_a_place_that_is_none_is_the_first_page(run: tuple[Any, Run], after: Any) -> None:
     data, of = run

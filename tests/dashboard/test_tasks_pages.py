@@ -121,12 +121,8 @@ def test_pages_of_tasks_go_forth_and_back(page: Any, dashboard: str, recorded: R
     ("asked", "found"),
     [
         ("app=simulate&min=0.1s", 6),
-        ("app=simulate&min=1h", 0),
         ("min=whatever", 0),
         ("executor=threads", 1),
-        ("state=no-such-state", 0),
-        ("text=joins", 1),
-        ("host=nowhere", 0),
     ],
 )
 def test_a_url_asks_for_what_it_says(page: Any, dashboard: str, recorded: Recorded, asked: str, found: int) -> None:
@@ -173,7 +169,7 @@ def test_figures_follow_the_theme(page: Any, dashboard: str, recorded: Recorded)
     )
 
 
-@pytest.mark.parametrize("path", ["tasks/99999", "tasks/x", f"tasks/{'9' * 40}", "apps/nothing"])
+@pytest.mark.parametrize("path", [f"tasks/{'9' * 40}", "apps/nothing"])
 def test_what_is_not_there_says_so(page: Any, dashboard: str, recorded: Recorded, path: str) -> None:
     page.goto(f"{dashboard}/runs/{recorded.run}/{path}")
     page.locator(".hg-empty-title").wait_for()
