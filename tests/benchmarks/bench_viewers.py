@@ -66,10 +66,12 @@ def bodies_of(url: str) -> list[str]:
     return list(by_output.values())
 
 
-async def viewer(url: str, bodies: list[str], until: float, heard: list[float], failed: list[int]) -> None:
+async def viewer(
+    client: httpx.AsyncClient, bodies: list[str], until: float, heard: list[float], failed: list[int]
+) -> None:
+    url = str(client.base_url).rstrip("/")
     origin = {"Origin": url}
     async with (
-        httpx.AsyncClient(base_url=url, timeout=30) as client,
         connect(url.replace("http", "ws", 1) + "/live", additional_headers=origin, open_timeout=120) as socket,
     ):
         await socket.send(json.dumps({"run": RUN}))
@@ -103,8 +105,10 @@ async def watch(url: str, bodies: list[str], viewers: int, seconds: float) -> di
     heard: list[float] = []
     failed: list[int] = []
     before, began = await asyncio.to_thread(counters, url), time.monotonic()
-    tasks = [viewer(url, bodies, began + seconds, heard, failed) for _ in range(viewers)]
-    await asyncio.gather(*tasks)
+    limits = httpx.Limits(max_connections=viewers, max_keepalive_connections=viewers)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+        tasks = [viewer(client, bodies, began + seconds, heard, failed) for _ in range(viewers)]
+        await asyncio.gather(*tasks)
     after = await asyncio.to_thread(counters, url)
     looks = after["heliograph_dashboard_looks_total"] - before["heliograph_dashboard_looks_total"]
     name = 'heliograph_dashboard_reads_total{from="database"}'

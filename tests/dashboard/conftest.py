@@ -242,10 +242,11 @@ def _load_again(page: Any, faults: Faults) -> None:
 
     def patient(url: str, **options: Any) -> Any:
         for _ in range(5):
-            before = faults.dropped
+            before, kept = faults.dropped, len(faults.found)
             answer = goto(url, **options)
             if faults.dropped == before:
                 break
+            del faults.found[kept:]  # what a page without some of its scripts complained of
         return answer
 
     page.goto = patient

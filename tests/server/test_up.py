@@ -105,6 +105,8 @@ def test_it_takes_records_through_its_hub_answers_and_drains(tree: Tree) -> None
     for url in (f"{hub}/readyz", f"{health}/readyz", f"{hub}/healthz", f"{health}/healthz"):
         tree.wait(lambda url=url: get(url)[0] == 200)
     assert get(f"{health}/nothing")[0] == 404
+    dashboard = json.loads(tree.address.read_text())["dashboard"]
+    tree.wait(lambda: get(f"{dashboard}readyz")[0] == 200)
 
     route = connect(hub, run="run", run_dir="/runs/run")  # as an agent finds its bus
     made = list(batches("run", 40))

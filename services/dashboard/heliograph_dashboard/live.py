@@ -34,8 +34,11 @@ SETTLES_LATE: Final = 60.0
 MAX_RUN: Final = 255
 SILENCE: Final = 25.0
 """Seconds after which a socket without news says that it is alive: proxies close what is silent."""
-SPREAD_MS: Final = 4
-"""Milliseconds for each viewer over which all of them spread what they ask after a change."""
+PACE: Final = 0.005
+"""Seconds from news to news for each viewer there is: two hundred hear once a second, a thousand every five. What a
+page asks for afterwards takes most of a millisecond of this process."""
+SPREAD: Final = 0.6
+"""The part of that time over which they spread what they ask."""
 
 
 @dataclass
@@ -182,7 +185,8 @@ class Live:
                 await self._round()
             except Exception:  # the border of the task: without it nobody would be told anything any more
                 log.exception("live updates")
-            await asyncio.sleep(max(0.05, self._every - (time.monotonic() - began)))
+            pause = max(self._every, PACE * len(self._viewers))
+            await asyncio.sleep(max(0.05, pause - (time.monotonic() - began)))
 
     async def _round(self) -> None:
         viewers = list(self._viewers)
@@ -206,7 +210,7 @@ class Live:
         return found
 
     def _news(self, run: str | None, version: int) -> dict[str, Any]:
-        spread = min(2000, SPREAD_MS * len(self._viewers))
+        spread = int(1000 * SPREAD * PACE * len(self._viewers))
         return {"run": run, "version": version, "spread": spread, "trouble": bool(self._versions.trouble)}
 
     async def answer(self, request: Request) -> JSONResponse:
