@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.stack import Stack, docker, free_ports
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.slow]
 DATABASE = "HELIOGRAPH_DATABASE=sqlite:////var/lib/heliograph/heliograph.db"
 BUS = "HELIOGRAPH_BUS=spool:/var/lib/heliograph/spool"
 NEWER = (
