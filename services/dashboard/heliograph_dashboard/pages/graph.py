@@ -53,7 +53,9 @@ class Asked:
 
     def query(self) -> dict[str, str]:
         near = (
-            {"task": str(self.task), "depth": str(self.depth)} if self.shown == "near" and self.task is not None else {}
+            {"task": str(self.task), "depth": str(self.depth)}
+            if self.shown == "near" and self.task is not None
+            else {"task": "", "depth": ""}
         )
         return {"view": self.shown, "colour": self.colour, **near}
 

@@ -148,7 +148,8 @@ def callbacks(app: Dash, data: Data) -> None:
     def move(*, event: Any, span: str, node: str | None, clicks: Any, asked: Any, seen: Any) -> Any:
         del clicks
         now = change(str(ctx.triggered_id), from_store(asked), seen, event=event, span=span, node=node)
-        return now.stored(), now.span, now.query()
+        # What is empty leaves the URL, into which this is merged.
+        return now.stored(), now.span, {"from": "", "to": "", "last": "", "node": "", **now.query()}
 
     @app.callback(
         output=[
