@@ -101,6 +101,7 @@ def run(
     url = url_of(sock, tls=config.tls_certificate is not None) + config.prefix
     waiting = waiting_of(settings)
     app = create_app(config, locate=locate, waiting=waiting)
+    os.nice(5)  # whoever writes, and the workflow itself, come first
     log.info("the dashboard listens on %s", url)
     if tell is not None:
         tell(url, config)
