@@ -6,7 +6,7 @@ DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
 JOBS ?= 3
-.PHONY: demo test test-compose bench install lint lock clean
+.PHONY: demo test screenshots test-compose bench install lint lock clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,10 @@ test: install
 test-compose: install
 	tests/tools/docker.sh
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -m "compose$(if $(QUICK), and not slow)" tests/deploy $(TESTS)
+
+# The pictures of the dashboard in the documentation, made by the test that opens every page.
+screenshots: install
+	HELIOGRAPH_SCREENSHOTS="$(CURDIR)/docs/images" $(VENV)/bin/python -m pytest -q tests/dashboard/test_screenshots.py
 
 # What it costs: tasks/s without monitoring, with Parsl's own and with ours; records/s into the store.
 bench: install

@@ -11,8 +11,8 @@ pytest_plugins = ["tests.fixtures.broker", "tests.fixtures.postgres"]
 # Parsl's HighThroughputExecutor finds its own programs on PATH: this environment's come first, activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
-TOGETHER = {"dashboard", "deploy"}
-"""Areas whose tests share what is dear to make (a recorded run, a browser, containers): one process runs them."""
+TOGETHER = {"deploy"}
+"""Areas whose tests share what is dear to make (containers): one process runs them."""
 
 
 @pytest.hookimpl(tryfirst=True)
