@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ PAGES = {
 }
 
 
+KEPT = {*PAGES, "graph-dark", "tasks-dark"}
+"""The pictures that the documentation shows."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("made") / "run.db"
@@ -57,22 +61,24 @@ def failed_task(made: Path) -> int:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def path_of(tmp_path: Path) -> Callable[[str], Path]:
+    """Where a picture goes: those for the documentation into the folder that is named, if one is."""
     folder = Path(os.environ.get("HELIOGRAPH_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return lambda name: (folder if name in KEPT else tmp_path) / f"{name}.png"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_can_be_looked_at(page: Any, site: str, failed_task: int, pictures: Path, name: str) -> None:
+def test_every_page_can_be_looked_at(
+    page: Any, site: str, failed_task: int, path_of: Callable[[str], Path], name: str
+) -> None:
     page.goto(site + PAGES[name].replace("TASK", str(failed_task)))
     settled(page)
-    light = picture(page, pictures / f"{name}.png")
+    light = page.screenshot(path=path_of(name))
     page.locator("#theme-toggle").click()
     page.locator("html[data-theme=dark]").wait_for(state="attached")
     settled(page)
-    dark = picture(page, pictures / f"{name}-dark.png")
-    assert light != dark
+    assert page.screenshot(path=path_of(f"{name}-dark")) != light
 
 
 def settled(page: Any) -> None:
@@ -80,8 +86,3 @@ def settled(page: Any) -> None:
     page.wait_for_load_state("load")
     wait_for(lambda: page.title() != "Updating..." and not page.locator("[data-dash-is-loading=true]").count())
     page.wait_for_timeout(1500)
-
-
-def picture(page: Any, path: Path) -> bytes:
-    data: bytes = page.screenshot(path=path, full_page=False)
-    return data

@@ -54,7 +54,7 @@ def test_every_command_and_option_exists(page: Path) -> None:
 def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     internal = {"embedded", "agent"}  # started by Heliograph itself
-    missing = {name.split()[0] for name in commands()} - internal - set(re.findall(r"heliograph ([a-z]+)", readme))
+    missing = {name.split()[0] for name in commands()} - internal - set(re.findall(r"heliograph ([a-z-]+)", readme))
     assert not missing
 
 

@@ -36,7 +36,7 @@ _log = logging.getLogger("heliograph.filewatch")
 class Handle:
     """An open watch. `place` is its folder, which goes when the watch has done all its work; None: there is none."""
 
-    def __init__(self, place: Path | None = None, log: str = "", end: Callable[[], None] | None = None) -> None:
+    def __init__(self, place: Path | None = None, log: str = "", end: Callable[[], object] | None = None) -> None:
         self._place, self._end, self.log = place, end, log
         self._pid = os.getpid()
 
