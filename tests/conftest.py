@@ -1,6 +1,7 @@
 """Fixtures that every area may use: private servers, started once a session and only when a test asks for them."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,12 @@ pytest_plugins = ["tests.fixtures.broker", "tests.fixtures.postgres"]
 
 # Parsl's HighThroughputExecutor finds its own programs on PATH: this environment's come first, activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# A shell that starts this in the background has it ignore both, and what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 TOGETHER = {"deploy"}
 """Areas whose tests share what is dear to make (containers): one process runs them."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from heliograph import launch, state
 from heliograph.executors import monitored
 from heliograph.failure import redact
-from heliograph.journal import Journal, Route, now
+from heliograph.journal import Journal, Route, close_run, now
 from heliograph.messages import RunEnded, RunStarted
 from heliograph.recording import Opened, Recording
 from heliograph.spans import guarded
@@ -97,6 +97,7 @@ class Run:
         completed, failed = recording.counts()
         recording.journal.append(RunEnded(at=at, mono=mono, completed=completed, failed=failed, exit=outcome))
         recording.journal.close()
+        close_run(self.id)  # what else in this process records for this run, such as a watch left to the service
 
     def _start(self) -> None:
         folder = _run_folder(self._folder, self.id)

@@ -78,6 +78,14 @@ def wait_for(reached: Callable[[], Any], *, seconds: float = 60, log: Path | Non
     return found
 
 
+def until(page: Any, expression: str, arg: Any = None, *, seconds: float = 30) -> None:
+    """Until JavaScript says so in the page. (`wait_for_function` makes code from text, which the pages forbid.)"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < end, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """One recording for all processes of this test session."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heliograph.messages import Record, TaskDescribed, TaskEnded, TaskRunning, TaskState
-from tests.dashboard.conftest import Recorded
+from tests.dashboard.conftest import Recorded, until
 from tests.dashboard.steady import Steady, now
 
 ROWS = "#failures-groups-grid .ag-center-cols-container .ag-row"
@@ -41,7 +41,8 @@ def test_groups_are_filtered_by_what_is_typed(page: Any, dashboard: str, recorde
     assert before > 2
     page.locator("#failures-groups-filter-text").fill("first try")
     page.wait_for_url("**text=first*")
-    page.wait_for_function(
+    until(
+        page,
         "(n) => document.querySelectorAll('#failures-groups-grid .ag-center-cols-container .ag-row').length < n",
         arg=before,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from heliograph.messages import FileCallback, FileFound, WatchClosed, WatchOpened
 from heliograph_dashboard.pages.files import EXAMPLE
-from tests.dashboard.conftest import Recorded
+from tests.dashboard.conftest import Recorded, until
 from tests.dashboard.steady import Steady, now
 
 ROWS = "#files-found-grid .ag-center-cols-container .ag-row"
@@ -62,8 +62,8 @@ def test_what_watches_found_and_callbacks_made_of_it(
         page.locator("#files-found-filter-watch").click()
         page.get_by_role("option", name="w1").click()
         found.get_by_text(PATH).wait_for()
-        page.wait_for_function(
-            "() => document.querySelectorAll('#files-found-grid .ag-center-cols-container .ag-row').length === 1"
+        until(
+            page, "() => document.querySelectorAll('#files-found-grid .ag-center-cols-container .ag-row').length === 1"
         )
 
         first.locator("a").click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.dashboard.conftest import Recorded
+from tests.dashboard.conftest import Recorded, until
 
 
 def drawn(page: Any, graph: str) -> Any:
@@ -35,7 +35,7 @@ def test_resources_of_a_run_of_an_app_and_back(page: Any, dashboard: str, record
 
     page.locator("#resources-app").click()
     page.get_by_role("option", name="simulate", exact=True).click()
-    page.wait_for_function("() => document.getElementById('resources-note').innerText.includes('Sum over the tries')")
+    until(page, "() => document.getElementById('resources-note').innerText.includes('Sum over the tries')")
     assert query(page)["app"] == ["simulate"]
     page.locator("#resources-network-none").get_by_text("not measured").wait_for()
     drawn(page, "resources-memory")
@@ -61,4 +61,4 @@ def test_resources_of_a_node_in_the_dark(page: Any, dashboard: str, recorded: Re
     colour = "() => getComputedStyle(document.querySelector('#resources-cpu .xtick text')).fill"
     light = page.evaluate(colour)
     page.locator("#theme-toggle").click()
-    page.wait_for_function(f"(light) => ({colour})() !== light", arg=light)
+    until(page, f"(light) => ({colour})() !== light", arg=light)

@@ -28,6 +28,7 @@ from heliograph_store.errors import StoreUnavailable
 from heliograph_store.read.pipeline import Losses
 from heliograph_store.read.runs import find_run, list_runs
 from heliograph_store.store import Store
+from tests.apart import apart
 from tests.dashboard.steady import Steady
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
@@ -176,7 +177,7 @@ def test_answers_are_made_once_and_those_of_an_error_are_not_kept() -> None:
             with pytest.raises(RuntimeError):
                 await answers.get("broken", breaks)
 
-    asyncio.run(scenario())
+    apart(scenario())
 
 
 def test_versions_grow_with_changes_and_cost_one_question_a_period(tmp_path: Path) -> None:

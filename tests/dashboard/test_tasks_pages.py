@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from tests.dashboard.conftest import Recorded
+from tests.dashboard.conftest import Recorded, until
 from tests.dashboard.made import SECOND, START, Made, ended, started, task
 
 HOSTILE_APP = "<img src=x onerror=alert(1)>"
@@ -44,7 +44,8 @@ def query(page: Any) -> dict[str, str]:
 
 
 def wait_for_query(page: Any, **wanted: str) -> None:
-    page.wait_for_function(
+    until(
+        page,
         "wanted => Object.entries(wanted).every(([k, v]) => new URLSearchParams(location.search).get(k) === v)",
         arg=wanted,
     )
@@ -52,7 +53,7 @@ def wait_for_query(page: Any, **wanted: str) -> None:
 
 def drawn(page: Any, figure: str) -> Any:
     """A figure's traces and layout, as soon as it has some."""
-    page.wait_for_function("id => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0", arg=figure)
+    until(page, "id => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0", arg=figure)
     return page.evaluate(
         """id => { const {data, layout} = document.querySelector(`#${id} .js-plotly-plot`);
                    return {data: data.map(t => ({name: t.name, y: Array.from(t.y), x: Array.from(t.x)})),
@@ -98,7 +99,7 @@ def test_filters_orders_and_pages_stand_in_the_url(page: Any, dashboard: str, re
 
     page.locator("#tasks-grid .ag-header-cell[col-id=task]").click()
     wait_for_query(page, state="failed", sort="-task")
-    page.wait_for_function("document.querySelector('#tasks-grid [row-index=\"0\"] [col-id=task]')?.innerText === '26'")
+    until(page, "document.querySelector('#tasks-grid [row-index=\"0\"] [col-id=task]')?.innerText === '26'")
     shared = page.url
 
     page.goto(shared)  # as a colleague who was sent the link
@@ -163,7 +164,8 @@ def test_figures_follow_the_theme(page: Any, dashboard: str, recorded: Recorded)
     page.goto(f"{dashboard}/runs/{recorded.run}/tasks/12")
     light = drawn(page, "task-phases")["colour"]
     page.locator("#theme-toggle").click()
-    page.wait_for_function(
+    until(
+        page,
         "light => document.querySelector('#task-phases .js-plotly-plot').layout.template.layout.font.color !== light",
         arg=light,
     )
@@ -239,5 +241,5 @@ def test_a_task_advances_without_a_reload(page: Any, made: Made, open_dashboard:
     made.write("run", task(0))
     page.locator("#task-head").get_by_text("done", exact=True).wait_for()
     assert page.locator("#task-tries").get_by_text("100 MB").count() == 1
-    page.wait_for_function("document.querySelector('#task-memory .js-plotly-plot')?.data?.length > 0")
+    until(page, "document.querySelector('#task-memory .js-plotly-plot')?.data?.length > 0")
     assert page.evaluate("window.stays")

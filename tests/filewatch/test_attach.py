@@ -19,6 +19,7 @@ from heliograph.journal_reader import read_all
 from heliograph.messages import FileCallback, FileFound, WatchClosed, WatchOpened, WatchStart, WatchStop
 from heliograph.messages.commands import decode_command
 from heliograph.parsl import MonitoringHub
+from tests.apart import apart
 from tests.filewatch import callbacks
 from tests.filewatch.conftest import Place, wait_for
 from tests.parsl.conftest import config, of, recorded
@@ -73,7 +74,7 @@ def test_async_functions_and_threads(place: Place) -> None:
     async def both() -> list[str]:
         return list(await asyncio.gather(write("a.dat"), write("b.dat")))
 
-    assert asyncio.run(both()) == [str(place.root / "a.dat"), str(place.root / "b.dat")]
+    assert apart(both()) == [str(place.root / "a.dat"), str(place.root / "b.dat")]
     barrier = threading.Barrier(2)
 
     def in_a_thread(name: str) -> None:

@@ -144,8 +144,12 @@ def test_the_documented_example_does_what_it_says(place: Place) -> None:
     (place.root / "images").mkdir()
     (place.root / "images" / "last.png").touch()
     script = place.notes / "script.py"
-    script.write_text(f"{code}\nassert monitor.wait(30)\nprint(open(monitor.log).read())\n")
-    ran = subprocess.run([sys.executable, script], cwd=place.root, capture_output=True, text=True, check=False)
+    text = "(open(monitor.log).read() if os.path.exists(monitor.log) else '')"
+    both = f"import os, time\nwhile {text}.count('watch.closed') < 2: time.sleep(0.05)\n"
+    script.write_text(f"{code}\n{both}assert monitor.wait(30)\nprint(open(monitor.log).read())\n")
+    ran = subprocess.run(
+        [sys.executable, script], cwd=place.root, capture_output=True, text=True, check=False, timeout=60
+    )
     assert ran.stdout.count("file.found") == 4, ran.stdout + ran.stderr
     assert "step 0" in ran.stdout
     assert "'outcome': 'ok'" in ran.stdout

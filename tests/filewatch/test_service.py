@@ -135,7 +135,7 @@ def test_killed_during_callbacks_and_started_again_nothing_is_missed_and_repeats
     (tmp_path / "pause").write_text("0")
     service.start()
     service.wait(lambda: len({p for c in site.callbacks("r") if c.outcome == "ok" for p in c.paths}) == 3)
-    assert not Path(f"/proc/{running}").exists()
+    service.wait(lambda: not Path(f"/proc/{running}").exists())
     done = Counter(p for c in site.callbacks("r") if c.outcome == "ok" for p in c.paths)
     assert set(done) == {str(root / name) for name in ("a.dat", "b.dat", "while-away.dat")}
     again = [c for c in site.callbacks("r") if c.repeat]

@@ -204,31 +204,49 @@ def unfinished(path: str, owner: str) -> int:
 
 def _opened(path: str) -> sqlite3.Connection:
     """The database with its tables. One that is damaged is put aside: its files are delivered again. Raises OSError."""
-    for attempt in (1, 2):
-        database = None
+    deadline = time.monotonic() + PATIENCE
+    set_aside = False
+    while True:
         try:
-            database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            # The death of any process loses nothing; a power cut loses the last commits, which costs repeats.
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.executescript(_TABLES)
-            database.execute("SELECT * FROM seen LIMIT 1").fetchall()
-            if path != ":memory:":
-                os.chmod(path, 0o600)
-                os.utime(path)  # so that one can see how long it has not been used
-            return database
+            return _with_tables(path)
         except sqlite3.Error as error:
-            if database is not None:
-                database.close()
-            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-            if attempt == 2 or not damaged:
+            # While another process makes the same file, SQLite says so at once, whatever the patience.
+            if _is_busy(error) and time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            if set_aside or isinstance(error, sqlite3.OperationalError) or not isinstance(error, sqlite3.DatabaseError):
                 raise OSError(f"the memory of the watch, {path}, cannot be used: {error}") from error
-            aside = f"{path}.damaged-{int(time.time())}"
-            log.warning("%s is damaged (%s) and is put aside as %s; files are reported again", path, error, aside)
-            for ending in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    os.replace(path + ending, aside + ending)
-    raise AssertionError("not reached")
+            _put_aside(path, error)
+            set_aside = True
+
+
+def _with_tables(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        # The death of any process loses nothing; a power cut loses the last commits, which costs repeats.
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(_TABLES)
+        database.execute("SELECT * FROM seen LIMIT 1").fetchall()
+        if path != ":memory:":
+            os.chmod(path, 0o600)
+            os.utime(path)  # so that one can see how long it has not been used
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _put_aside(path: str, error: sqlite3.Error) -> None:
+    aside = f"{path}.damaged-{int(time.time())}"
+    log.warning("%s is damaged (%s) and is put aside as %s; files are reported again", path, error, aside)
+    for ending in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.replace(path + ending, aside + ending)
 
 
 def _mark(version: Sequence[int]) -> int:

@@ -122,8 +122,8 @@ class FileMonitor:
         return False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all watches that were opened here have done all their work (nobody needs to). False when that
-        takes longer than so many seconds."""
+        """Wait until all watches that `with` opened here have done all their work (nobody needs to). False when that
+        takes longer than so many seconds. Those around functions of theirs are not waited for."""
         deadline = None if timeout is None else time.monotonic() + timeout
         return all(handle.wait(deadline) for handle in self._handles)
 
