@@ -28,6 +28,11 @@ ROLLUP = """
     SELECT apps.name, run_states.state, run_states.tasks FROM run_states
     JOIN runs ON runs.id = run_states.run JOIN apps ON apps.id = run_states.app
     WHERE runs.run = ? AND run_states.tasks > 0"""
+AGENTS = """
+    SELECT COUNT(*) FROM agents JOIN runs ON runs.id = agents.run
+    WHERE runs.run = ? AND NOT COALESCE(agents.ended, 0)"""
+AGENT_PATIENCE = 20.0
+"""Seconds for agents to say their last word: one that watches over other runs, too, goes on."""
 
 
 @contextlib.contextmanager
@@ -109,14 +114,16 @@ def watch(workflow: subprocess.Popen[bytes], folder: Path, database: Path) -> No
 
 
 def settled(folder: Path, database: Path, seconds: float = 60.0) -> None:
-    """Wait until the writer has the run's end and the last samples stopped coming."""
-    run, end, before = (folder / "run-id").read_text(encoding="utf-8"), time.monotonic() + seconds, -1
+    """Wait until the writer has the run's end, the last samples stopped coming, and the run's agents have ended: one
+    that finds nobody to ship to any more would keep what it has and try again for an hour."""
+    run, began, before = (folder / "run-id").read_text(encoding="utf-8"), time.monotonic(), -1
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)
     try:
-        while time.monotonic() < end:
+        while (waited := time.monotonic() - began) < seconds:
             ended = connection.execute("SELECT time_completed FROM workflow WHERE run_id = ?", (run,)).fetchone()
             samples = connection.execute("SELECT COUNT(*) FROM resource WHERE run_id = ?", (run,)).fetchone()[0]
-            if ended and ended[0] and samples == before:
+            agents = connection.execute(AGENTS, (run,)).fetchone()[0]
+            if ended and ended[0] and samples == before and (not agents or waited > AGENT_PATIENCE):
                 return
             before = samples
             time.sleep(2)
