@@ -28,7 +28,7 @@ demo: $(DEMO_VENV)/.installed
 
 test: install
 	tests/tools/need.sh
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/tools/run.sh $(VENV)/bin/python $(JOBS) $(TESTS)
 
 # The deployment by compose.yaml, on the Docker engine that is there: all of it in a quarter of an hour, QUICK=1 in three
 # minutes.
