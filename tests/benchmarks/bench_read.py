@@ -27,6 +27,7 @@ from heliograph_store import schema
 from heliograph_store.read import apps, busy, failures, nodes, runs, samples, tasks, tries
 from heliograph_store.read.task_order import Sort
 from heliograph_store.store import Store, connect
+from tests.benchmarks.bigrun import APPS
 
 MINUTE: Final = 60_000_000
 
@@ -43,6 +44,15 @@ class Subject:
     @property
     def task(self) -> int:
         return self.random.randrange(self.tasks)
+
+    @property
+    def some_task(self) -> int:
+        """One of twenty."""
+        return self.random.randrange(20) * (self.tasks // 20)
+
+    @property
+    def app(self) -> str:
+        return self.random.choice(APPS).name
 
     @property
     def began(self) -> int:

@@ -82,6 +82,11 @@ class Answers:
         finally:
             del self._under_way[key]
 
+    def forget(self) -> None:
+        """Make all answers anew, as after a start."""
+        self._kept.clear()
+        self._bytes = 0
+
     def _keep(self, key: Hashable, at: float, answer: Answer) -> None:
         before = self._kept.pop(key, None)
         self._bytes += answer.size - (before[1].size if before is not None else 0)

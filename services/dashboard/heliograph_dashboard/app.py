@@ -69,7 +69,7 @@ def create_app(
         page.callbacks(dash, data)
     dash._setup_server()
     app: FastAPI = dash.server
-    app.state.live, app.state.versions = live, versions
+    app.state.live, app.state.versions, app.state.data = live, versions, data
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

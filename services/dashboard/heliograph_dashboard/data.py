@@ -75,6 +75,11 @@ class Data:
         """The same store, asked every time: for those who read through whole tables."""
         return _Uncached(self._open, self._versions, self.config, self._pipeline)
 
+    def forget(self) -> None:
+        """Ask for everything anew, as after a start."""
+        with self._lock:
+            self._answers.clear()
+
     def flow(self) -> Flow:
         """How the pipeline is doing; its `lag` is what `liveness` wants to know."""
         return self._pipeline.flow() if self._pipeline is not None else Flow()

@@ -1,0 +1,172 @@
+"""How long every page and every callback of the dashboard takes, and what it sends, at 1,000, 100,000, 1,000,000 tasks.
+
+In: `python -m tests.benchmarks.bench_pages [DATABASE…] [--repeat N] [--only WORD…] [--without WORD…] [--json FILE]`;
+without databases those in the folder that HELIOGRAPH_BIG names (see `bigrun`). Out: a table: median and 95th
+percentile in milliseconds by the clock and in CPU time (all threads), kB as sent (gzip where the server compresses, as
+it does from 1 kB on), what serves it, and how much CPU time the largest run's median is of the second largest's; which
+views miss the aim; and exit status 1 when a callback of the app has no case here.
+
+Each request is asked cold: the dashboard's own caches are emptied before; those of the database and system are warm.
+Databases take turns, so that what else the machine does disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+from tests.benchmarks.bench_read import Subject, subject
+from tests.benchmarks.page_cases import Case, all_cases, place
+from tests.benchmarks.page_client import VISIT, Answer, Client
+
+SLOWEST: Final = 0.3
+"""Seconds, p95 at the largest size."""
+LARGEST: Final = 1_000_000
+"""Bytes as sent."""
+STEEPEST: Final = 1.3
+"""Times the median at the second largest size."""
+TRIFLE: Final = 0.010
+"""Seconds: below this the clock's noise is the ratio."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Seconds; bytes of the largest answer."""
+
+    wall: tuple[float, float]
+    cpu: tuple[float, float]
+    sent: int
+    size: int
+    encoding: str
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Measured:
+        largest = max(answers, key=lambda one: one.sent)
+        return cls(
+            wall=_both([one.wall for one in answers]), cpu=_both([one.cpu for one in answers]), sent=largest.sent,
+            size=largest.size, encoding=largest.encoding,
+        )  # fmt: skip
+
+
+def _both(values: Sequence[float]) -> tuple[float, float]:
+    return median(values), quantiles(values, n=20, method="inclusive")[18] if len(values) > 1 else values[0]
+
+
+def ask(client: Client, s: Subject, case: Case) -> Answer:
+    """One cold request. Raises RuntimeError when it is not answered as it should be."""
+    where = place(case, s)
+    if case.callback == VISIT:
+        client.forget()
+        answer = client.visit(*where)[1]
+    else:
+        props = client.props(*where)
+        given = case.given(s, props)
+        client.forget()
+        answer = client.call(case.callback, props, given, case.changed)
+    if answer.status not in ({200, 204} if case.quiet else {200}):
+        raise RuntimeError(f"{case.name}: {answer.status} at {where}")
+    return answer
+
+
+def measure(clients: Sequence[Client], subjects: Sequence[Subject], cases: Sequence[Case], repeat: int) -> Any:
+    found: dict[str, list[Measured]] = {}
+    for case in cases:
+        answers: list[list[Answer]] = [[] for _ in clients]
+        for turn in range(repeat + 1):
+            for number, (client, s) in enumerate(zip(clients, subjects, strict=True)):
+                answer = ask(client, s, case)
+                if turn:  # the first one compiles statements
+                    answers[number].append(answer)
+        found[case.name] = [Measured.of(some) for some in answers]
+        print(line(case, found[case.name]), flush=True)
+    return found
+
+
+def line(case: Case, found: Sequence[Measured]) -> str:
+    cells = "".join(f"{f'{_ms(one.wall)} | {_ms(one.cpu)} | {one.sent / 1000:.1f}':>32}" for one in found)
+    return f"{case.name:58.58}{case.served:8}{cells}{f'{ratio(found):7.2f}' if len(found) > 1 else ''}"
+
+
+def _ms(both: tuple[float, float]) -> str:
+    return f"{both[0] * 1000:.0f}/{both[1] * 1000:.0f}"
+
+
+def ratio(found: Sequence[Measured]) -> float:
+    """CPU time of the largest to that of the second largest; what takes next to nothing is as 10 ms."""
+    return max(found[-1].cpu[0], TRIFLE) / max(found[-2].cpu[0], TRIFLE)
+
+
+def misses(case: Case, found: Sequence[Measured]) -> list[str]:
+    """Which aims a case misses; text search has its own figure."""
+    if case.served == "text":
+        return []
+    last = found[-1]
+    told = [f"p95 {last.wall[1] * 1000:.0f} ms ({last.cpu[1] * 1000:.0f} CPU)"] if last.wall[1] >= SLOWEST else []
+    if last.sent >= LARGEST:
+        told.append(f"{last.sent / 1e6:.1f} MB")
+    if len(found) > 1 and case.served == "index" and ratio(found) > STEEPEST:
+        told.append(f"ratio {ratio(found):.2f}")
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("databases", nargs="*", help="files or URLs, the smallest first")
+    parser.add_argument("--repeat", type=int, default=12)
+    parser.add_argument("--only", nargs="*", default=[], help="only cases with one of these words")
+    parser.add_argument("--without", nargs="*", default=[], help="no cases with one of these words")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    folder = Path(os.environ.get("HELIOGRAPH_BIG", "."))
+    databases = chosen.databases or [str(folder / f"{n}.db") for n in (1000, 100_000, 1_000_000)]
+    urls = [name if "://" in name else f"sqlite:///{Path(name).absolute()}" for name in databases]
+    subjects, clients = [subject(url) for url in urls], [Client(url) for url in urls]
+    try:
+        every = all_cases(clients[-1], subjects[-1])
+    except LookupError as error:
+        sys.exit(f"the benchmark is not complete: {error}")
+    cases = [
+        case
+        for case in every
+        if (not chosen.only or any(word in case.name for word in chosen.only))
+        and not any(word in case.name for word in chosen.without)
+    ]
+    heads = "".join(f"{f'{s.tasks:,}: wall | CPU | kB':>32}" for s in subjects)
+    print(f"{len(cases)} cases; p50/p95 in ms\n{'':58}{'served':8}{heads}  ratio")
+    found = measure(clients, subjects, cases, chosen.repeat)
+    for client in clients:
+        client.close()
+    late = [(case, told) for case in cases if (told := misses(case, found[case.name]))]
+    print(f"\n{len(cases) - len(late)} of {len(cases)} reach the aim; the others:")
+    for case, told in late:
+        print(f"{case.name}: {', '.join(told)}")
+    if chosen.json:
+        write(chosen.json, subjects, cases, found, chosen.repeat)
+
+
+def write(
+    path: Path, subjects: Sequence[Subject], cases: Sequence[Case], found: dict[str, list[Measured]], repeat: int
+) -> None:
+    result = {
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "load": os.getloadavg(),
+        "repeat": repeat,
+        "tasks": [s.tasks for s in subjects],
+        "cases": [
+            {"name": case.name, "served": case.served, "sizes": [vars(one) for one in found[case.name]]}
+            for case in cases
+        ],
+    }
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
