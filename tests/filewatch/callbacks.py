@@ -58,3 +58,11 @@ def holds_on(files: list[str]) -> str:
     while not (notes / "go").exists():
         time.sleep(0.02)
     return names(files)
+
+
+def tells(files: list[str]) -> str:
+    """Leaves a note that says how long the file was, for the task that waits for it; see `test_files_page`."""
+    (path,) = map(Path, files)
+    size = path.stat().st_size
+    (path.parent.parent.parent / "notes" / f"{path.parent.name.partition('-')[2]}-{size}").touch()
+    return f"{path.name} written {size} times"

@@ -26,15 +26,16 @@ from heliograph_store.read.files import Watch, callback_page, file_page, watch_l
 from heliograph_store.read.runs import Run, find_run
 
 EXAMPLE: Final = """\
-from heliograph.filewatch import FileMonitor
+from heliograph import FileMonitor, watch
+from parsl import python_app
 
 def summarise(files):            # called with the new files, in a process of its own
     return f"{len(files)} new results"
 
 @python_app
+@watch(FileMonitor(callback=summarise, filetype="h5", path="results", sleep_dur=10))
 def simulate(steps):
-    with FileMonitor(callback=summarise, filetype="h5", path="results"):
-        ...                      # writes results/*.h5 while it runs
+    ...                          # writes results/*.h5 while it runs
 """
 LONGEST: Final = 2000
 """Characters of a callback's result that a table carries."""
