@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from heliograph import __version__, state
+from heliograph import __version__, descriptor, state
 from heliograph.frames import OPENED, framed
 from heliograph.messages import SCHEMA_VERSION
 from heliograph.route import Route
@@ -54,12 +54,11 @@ def segment_name(start: int) -> str:
 class Segment:
     """An open segment. It closes when its last user lets go: a thread in the middle of a write keeps it alive."""
 
-    __slots__ = ("device", "fd", "folder", "inode", "size", "start")
+    __slots__ = ("fd", "file", "folder", "size", "start")
 
     def __init__(self, folder: Path, start: int, fd: int) -> None:
         self.folder, self.start, self.fd, self.size = folder, start, fd, 0
-        found = os.fstat(fd)
-        self.inode, self.device = found.st_ino, found.st_dev
+        self.file = descriptor.file_of(fd)
 
     @classmethod
     def first(cls, folder: Path, route: Route, maker: str) -> Segment:
@@ -101,7 +100,7 @@ class Segment:
         """One write; returns how much of it there was room for. Raises OSError, and DescriptorLost among them."""
         if not self.held():
             raise DescriptorLost("the program closed the journal's descriptor; a new journal is begun")
-        written = os.write(self.fd, data)
+        written = descriptor.write(self.fd, data)
         self.size += written
         return written
 
@@ -109,12 +108,11 @@ class Segment:
         """Whether the descriptor is still this file. Costs a microsecond, and nothing of the program's is ever touched
         (but by a thread that closes descriptors by number in the instant between this look and the write)."""
         try:
-            found = os.fstat(self.fd)
+            return descriptor.file_of(self.fd) == self.file
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise  # a TimeoutError of the program's signal handler, for example
             return False
-        return found.st_ino == self.inode and found.st_dev == self.device
 
     def removed(self) -> bool:
         """Whether somebody deleted the file, such as a cleaner of /tmp."""
@@ -127,7 +125,7 @@ class Segment:
             os.close(fd)
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # at the interpreter's end what this needs may be gone
             self.close()
 
 
