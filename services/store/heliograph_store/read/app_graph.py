@@ -14,7 +14,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, func, select
 
 from heliograph_store.read.query import fetch
-from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, apps, edges, origins, run_states, tasks
+from heliograph_store.read.ranges import ranges
+from heliograph_store.schema import DEPENDENCY, apps, edges, run_states, tasks
 from heliograph_store.store import Store
 
 COUNTED: Final = 25_000
@@ -58,7 +59,8 @@ def app_edges(
         return _named(store, _Edges.of(_rows(store, run_id, (tasks.c.task >= 0,))), set())
     small = _small(sizes, few)
     found = _Edges.of(_rows(store, run_id, [tasks.c.app == app for app in small]))
-    sample = _Edges.of(_rows(store, run_id, [tasks.c.task.between(*span) for span in _ranges(store, run_id, sampled)]))
+    spans = ranges(store, tasks, run_id, pieces=RANGES, wanted=sampled)
+    sample = _Edges.of(_rows(store, run_id, [tasks.c.task.between(*span) for span in spans]))
     weight = {app: max(1.0, sizes[app] / n) for app, n in sample.tasks.items() if app in sizes and app not in small}
     for key, number in sample.edges.items():
         if key[1] in weight:
@@ -107,25 +109,6 @@ def _small(sizes: dict[int, int], few: int) -> set[int]:
             break
         found.add(app)
     return found
-
-
-def _ranges(store: Store, run_id: int, sampled: int) -> Iterator[tuple[int, int]]:
-    """Ranges of task keys, evenly over the numbers of the run's origins."""
-    t = tasks.c
-    found = [row["idx"] for row in fetch(store, select(origins.c.idx).where(origins.c.run == run_id))]
-    spans: list[tuple[int, int]] = []
-    for origin in found[:: len(found) // RANGES + 1]:
-        part = and_(t.run == run_id, t.task >= origin << NUMBER_BITS, t.task < (origin + 1) << NUMBER_BITS)
-        (span,) = fetch(store, select(func.min(t.task).label("first"), func.max(t.task).label("last")).where(part))
-        if span["first"] is not None:
-            spans.append((span["first"], span["last"] - span["first"] + 1))
-    total = sum(size for _, size in spans)
-    for first, size in spans:
-        pieces = max(1, round(RANGES * size / total))
-        wanted = max(1, sampled * size // total // pieces)
-        for piece in range(pieces):
-            start, end = first + size * piece // pieces, first + size * (piece + 1) // pieces
-            yield start, min(start + wanted, end) - 1
 
 
 def _named(store: Store, found: _Edges, about: set[int]) -> list[AppEdge]:

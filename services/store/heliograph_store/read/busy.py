@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, Select, Subquery, Table, and_, func, literal_column, select, union_all
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, Select, Subquery, Table, and_, cast, func, literal_column, select, union_all
 
 from heliograph_store.read.query import MAX_PAGE, fetch, flag, page_size
 from heliograph_store.schema import (
@@ -26,11 +29,6 @@ from heliograph_store.schema import (
 from heliograph_store.store import Store
 
 By = Literal["host", "app"]
-_Events = tuple[int, int, int, int]
-"""Begins, ends, and the sums of the microseconds from the bucket's beginning to each."""
-_NOTHING: Final[_Events] = (0, 0, 0, 0)
-_BEFORE: Final = -1
-"""The bucket that stands for all time before the first one."""
 MAX_BUCKETS: Final = 2000
 FINE: Final = 5000
 """Up to so many tries are read one by one, for buckets finer than a minute."""
@@ -44,10 +42,12 @@ _UNTIL: Final = func.coalesce(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Busy:
+class Busy(NamedTuple):
     """Between `at` and `at + width`, tries of this app or on this host ran for `busy` microseconds in sum (one worker
-    busy all the time gives `width`), and at its end `running` of them still did."""
+    busy all the time gives `width`), and at its end `running` of them still did.
+
+    A tuple, because a window can have ten thousand.
+    """
 
     at: int
     width: int
@@ -83,7 +83,7 @@ def busy(store: Store, run_id: int, *, since: int, until: int, buckets: int = 20
     wanted = max(1, min(buckets, MAX_BUCKETS))
     if until <= since:
         return []
-    if until - since < wanted * MINUTE and _begun(store, run_id, since, until) <= FINE:
+    if until - since < wanted * MINUTE and begun_about(store, run_id, since, until) <= FINE:
         found = intervals(store, run_id, since=since, until=until, limit=FINE)
         if len(found) < FINE:
             return _fine(found, since, until, wanted, by)
@@ -109,7 +109,7 @@ def intervals(
     if ids is not None and not ids:
         return []
     overlaps = and_(t.since < until, func.coalesce(_UNTIL, until) > since)
-    if ids is not None and _on_hosts(store, run_id, ids) < _begun(store, run_id, since, until):
+    if ids is not None and _on_hosts(store, run_id, ids) < begun_about(store, run_id, since, until):
         query = _intervals().where(t.run == run_id, t.host.in_(ids), overlaps)
     else:
         keys = union_all(*(_reaching(run_id, octave, since, until) for octave in _OCTAVES)).subquery()
@@ -163,63 +163,68 @@ def _coarse(store: Store, run_id: int, grid: _Grid, until: int, by: By) -> list[
     newest = fetch(store, select(runs.c.last_seen).where(runs.c.id == run_id))
     end = until if newest and (newest[0]["last_seen"] or 0) <= until else grid.end
     events = _events(store, run_id, by, grid)
-    for name, running in _running_at(store, run_id, by, grid.first * grid.unit).items():
-        events.setdefault(name, {})[_BEFORE] = (running, 0, 0, 0)
-    named = _names(store, by, events)
-    found = [b for name, of in events.items() for b in _rows(of, named.get(name), grid, end)]
-    return sorted(found, key=lambda b: (b.at, b.name or ""))
+    before = _running_at(store, run_id, by, grid.first * grid.unit)
+    named = _names(store, by, {*events[:, 0].tolist(), *before})
+    ids = sorted({*events[:, 0].tolist(), *before}, key=lambda id_: named.get(id_) or "")
+    return _summed(events, before, [(id_, named.get(id_)) for id_ in ids], grid, end)
 
 
-def _rows(of: Mapping[int, _Events], name: str | None, grid: _Grid, end: int) -> Iterable[Busy]:
+def _summed(
+    events: NDArray[np.int64], before: Mapping[int, int], ids: Sequence[tuple[int, str | None]], grid: _Grid, end: int
+) -> list[Busy]:
     """A try that begins in a bucket runs to its end, one that ends in it does not: both measured from its beginning."""
-    running = of.get(_BEFORE, _NOTHING)[0]
-    for bucket in range(_up(end - grid.start, grid.span)):
-        at = grid.start + bucket * grid.span
-        width = min(grid.span, end - at)
-        begins, ends, begin_offsets, end_offsets = of.get(bucket, _NOTHING)
-        time = running * width + begins * width - begin_offsets - (ends * width - end_offsets)
-        running += begins - ends
-        if time or running:
-            yield Busy(at=at, width=width, name=name, busy=time, running=running)
+    places = _up(end - grid.start, grid.span)
+    row = {id_: index for index, (id_, _) in enumerate(ids)}
+    counts = np.zeros((4, places, len(ids)), dtype=np.int64)
+    inside = events[events[:, 1] < places]
+    counts[:, inside[:, 1], [row[id_] for id_ in inside[:, 0].tolist()]] = inside[:, 2:].T
+    begins, ends, begin_offsets, end_offsets = counts
+    at = grid.start + np.arange(places, dtype=np.int64) * grid.span
+    width = np.minimum(grid.span, end - at)
+    first = np.array([before.get(id_, 0) for id_, _ in ids], dtype=np.int64)
+    running = first + np.cumsum(begins - ends, axis=0)
+    here = running - begins + ends
+    time = (here + begins - ends) * width[:, None] - begin_offsets + end_offsets
+    bucket, name = np.nonzero((time != 0) | (running != 0))
+    parts = (at[bucket], width[bucket], name, time[bucket, name], running[bucket, name])
+    return [
+        Busy(at=at, width=width, name=ids[index][1], busy=busy, running=running)
+        for at, width, index, busy, running in zip(*(part.tolist() for part in parts), strict=True)
+    ]
 
 
-def _events(store: Store, run_id: int, by: By, grid: _Grid) -> dict[int, dict[int, _Events]]:
-    """Name's id → bucket → begins, ends, and the sums of the times from the bucket's beginning to each."""
+def _events(store: Store, run_id: int, by: By, grid: _Grid) -> NDArray[np.int64]:
+    """Rows of: name's id, bucket, begins, ends, and the sums of the times from the bucket's beginning to each."""
     c = _ROLLUP[by].c
     # Written out, because PostgreSQL takes two expressions with parameters for different ones. Both databases divide
     # whole numbers without a rest.
     bucket = literal_column(f"(at - {grid.first}) / {grid.step}", BigInteger).label("bucket")
     shift = literal_column(f"((at - {grid.first}) % {grid.step}) * {grid.unit * MINUTE}", BigInteger)
+    sums = (c.begins, c.ends, c.begin_offsets + c.begins * shift, c.end_offsets + c.ends * shift)
     query = (
-        select(
-            c[by].label("name"),
-            bucket,
-            func.sum(c.begins).label("begins"),
-            func.sum(c.ends).label("ends"),
-            func.sum(c.begin_offsets + c.begins * shift).label("begin_offsets"),
-            func.sum(c.end_offsets + c.ends * shift).label("end_offsets"),
-        )
+        select(c[by], bucket, *(cast(func.sum(part), BigInteger) for part in sums))
         .where(c.run == run_id, c.width == grid.unit, c.at >= grid.first, c.at < grid.last)
         .group_by(c[by], literal_column("2"))
     )
-    found: dict[int, dict[int, _Events]] = {}
-    for row in fetch(store, query):
-        counts = (int(row["begins"]), int(row["ends"]), int(row["begin_offsets"]), int(row["end_offsets"]))
-        found.setdefault(row["name"], {})[int(row["bucket"])] = counts
-    return found
+    with store.connection() as connection:
+        cursor = connection.execute(query).cursor
+        return np.array([] if cursor is None else cursor.fetchall(), dtype=np.int64).reshape(-1, 2 + len(sums))
 
 
 def _running_at(store: Store, run_id: int, by: By, minute: int) -> dict[int, int]:
     """How many tries of each app or on each host ran when this minute began."""
     c = _ROLLUP[by].c
     hour = minute // _HOUR
-    before = (c.width == _HOUR) & (c.at < hour) | (c.width == 1) & (c.at >= hour * _HOUR) & (c.at < minute)
-    query = select(c[by].label("name"), (func.sum(c.begins) - func.sum(c.ends)).label("running"))
-    rows = fetch(store, query.where(c.run == run_id, before).group_by(c[by]))
-    return {row["name"]: int(row["running"]) for row in rows if row["running"]}
+    found: Counter[int] = Counter()
+    # Two questions: asked for both at once, SQLite reads the whole run.
+    for stretch in ((c.width == _HOUR, c.at < hour), (c.width == 1, c.at >= hour * _HOUR, c.at < minute)):
+        query = select(c[by].label("name"), (func.sum(c.begins) - func.sum(c.ends)).label("running"))
+        for row in fetch(store, query.where(c.run == run_id, *stretch).group_by(c[by])):
+            found[row["name"]] += int(row["running"])
+    return {name: running for name, running in found.items() if running}
 
 
-def _begun(store: Store, run_id: int, since: int, until: int) -> int:
+def begun_about(store: Store, run_id: int, since: int, until: int) -> int:
     """About how many tries began in the window."""
     c = app_busy.c
     minutes = until // MINUTE - since // MINUTE

@@ -93,7 +93,9 @@ def neighbourhood(
 def _beside(store: Store, run_id: int, task: int, *, ahead: bool, limit: int) -> list[int]:
     """The first tasks that wait for this one (`ahead`), or that it waits for."""
     here, other = (edges.c.depends_on, edges.c.task) if ahead else (edges.c.task, edges.c.depends_on)
-    query = select(other).where(edges.c.run == run_id, here == task).order_by(other).distinct().limit(limit)
+    # `+ 0`, or SQLite goes through all edges of the run in this order instead of sorting those of the task.
+    query = select((other + 0).label("other")).where(edges.c.run == run_id, here == task)
+    query = query.distinct().order_by("other").limit(limit)
     with store.connection() as connection:
         return list(connection.execute(query).scalars())
 

@@ -115,7 +115,10 @@ def neighbours(
     By the task's part of the primary key of `edges`, or, for those that wait for it, of its index on `depends_on`.
     """
     other, chosen = _chosen(run_id, task, direction)
-    key = (edges.c.join_try, other)
+    # One kind of edge is in order by its other end. Among joins, `+ 0` keeps SQLite from looking for that through the
+    # whole run.
+    single = direction in {"depends_on", "needed_by"}
+    key = (other,) if single else (edges.c.join_try, other + 0)
     query = (
         select(edges.c.join_try, other.label("other"), tasks.c.progress, apps.c.name.label("app"))
         .select_from(
@@ -128,7 +131,7 @@ def neighbours(
         .limit(page_size(limit))
     )
     if after is not None:
-        query = query.where(beyond(key, after))
+        query = query.where(beyond(key, after[-len(key) :]))
     return [_beside(row) for row in fetch(store, query)]
 
 

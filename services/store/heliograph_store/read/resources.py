@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Double, case, cast, func, select
+from sqlalchemy import CTE, ColumnElement, Double, case, cast, func, select
 
 from heliograph_store.read.grid import (
     IDLE,
@@ -294,13 +294,18 @@ def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int, many: int) 
     return _Asked(rows=rows, grid=grid, interval=interval, chosen=len(some), nodes=len(ids))
 
 
-def _spans(store: Store, run_id: int) -> list[tuple[int, int, int]]:
-    """(id, first sample, last sample) of every host that has samples: three steps down the primary key of
-    `node_samples` a host, whatever their number."""
+def sampled_host_ids(run_id: int) -> CTE:
+    """Ids of the hosts that have samples, and a NULL: one step down the primary key of `node_samples` a host."""
     m = node_samples.c
     found = select(func.min(m.host).label("host")).where(m.run == run_id).cte("found", recursive=True)
     after = select(func.min(m.host)).where(m.run == run_id, m.host > found.c.host).scalar_subquery()
-    found = found.union_all(select(after).where(found.c.host.is_not(None)))
+    return found.union_all(select(after).where(found.c.host.is_not(None)))
+
+
+def _spans(store: Store, run_id: int) -> list[tuple[int, int, int]]:
+    """(id, first sample, last sample) of every host that has samples: three steps down the primary key of
+    `node_samples` a host, whatever their number."""
+    m, found = node_samples.c, sampled_host_ids(run_id)
     mine = (m.run == run_id) & (m.host == found.c.host)
     first, last = (select(how(m.at)).where(mine).scalar_subquery() for how in (func.min, func.max))
     query = select(found.c.host, first.label("first"), last.label("last")).where(found.c.host.is_not(None))

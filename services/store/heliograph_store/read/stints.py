@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from heliograph_store.read.efficiency import Pool, PoolKey, Stint
 from heliograph_store.read.nodes import block_list
 from heliograph_store.read.presence import BLOCK_ENDS
 from heliograph_store.read.query import fetch
+from heliograph_store.read.ranges import ranges
 from heliograph_store.read.runs import Run
-from heliograph_store.schema import NUMBER_BITS, agents, apps, hosts, names, node_samples, nodes, origins, tasks, tries
+from heliograph_store.schema import agents, apps, hosts, names, node_samples, nodes, tasks, tries
 from heliograph_store.store import Store
 
 MANY: Final = 4000
@@ -97,7 +98,7 @@ def stints_of(
             found += (_stint(row, texts, known, run) for row in connection.execute(query))
         else:
             query = query.where(tries.c.task.between(bindparam("first"), bindparam("last")))
-            for first, last in _ranges(store, run.id, many):
+            for first, last in ranges(store, tries, run.id, pieces=RANGES, wanted=many):
                 rows = connection.execute(query, {"first": first, "last": last})
                 found += (_stint(row, texts, known, run) for row in rows)
     return Stints(stints=found, complete=complete)
@@ -168,26 +169,6 @@ def _query(run_id: int, app: str | None) -> Select[Any]:
     if app is not None:
         query = query.where(tasks.c.app == select(apps.c.id).where(apps.c.name == app).scalar_subquery())
     return query
-
-
-def _ranges(store: Store, run_id: int, many: int) -> Iterator[tuple[int, int]]:
-    """Ranges of task keys, evenly over the numbers of the run's origins (at most `RANGES` of them)."""
-    t = tries.c
-    found = [row["idx"] for row in fetch(store, select(origins.c.idx).where(origins.c.run == run_id))]
-    chosen = found[:: len(found) // RANGES + 1]
-    spans = []
-    for origin in chosen:
-        part = (t.run == run_id) & (t.task >= origin << NUMBER_BITS) & (t.task < (origin + 1) << NUMBER_BITS)
-        (span,) = fetch(store, select(func.min(t.task).label("first"), func.max(t.task).label("last")).where(part))
-        if span["first"] is not None:
-            spans.append((span["first"], span["last"] - span["first"] + 1))
-    total = sum(size for _, size in spans)
-    for first, size in spans:
-        pieces = max(1, round(RANGES * size / total))
-        wanted = max(1, many * size // total // pieces)
-        for i in range(pieces):
-            start = first + size * i // pieces
-            yield start, min(start + wanted, first + size * (i + 1) // pieces) - 1
 
 
 def _stint(row: Row[Any], texts: _Texts, pools: Mapping[PoolKey, Pool], run: Run) -> Stint:

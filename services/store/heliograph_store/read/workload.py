@@ -35,6 +35,8 @@ class RunSigns:
     """A run without an end, with what `liveness` wants to know."""
 
     id: int
+    run: str
+    name: str | None
     ended: int | None
     failed: int | None
     exit: str | None
@@ -89,7 +91,7 @@ class ActiveTries:
 
 def open_runs(store: Store) -> list[RunSigns]:
     """Runs without an end, the newest `MAX_RUNS`; scans `runs`, the one table with a row a run."""
-    columns = ("id", "ended", "failed", "exit", "first_seen", "last_seen", "lease_until")
+    columns = ("id", "run", "name", "ended", "failed", "exit", "first_seen", "last_seen", "lease_until")
     query = select(*(runs.c[name] for name in columns)).where(runs.c.ended.is_(None))
     return [RunSigns(**row) for row in fetch(store, query.order_by(runs.c.id.desc()).limit(MAX_RUNS))]
 
