@@ -23,7 +23,7 @@ from heliograph_store.migrate import migrate
 from heliograph_store.read import load, runs
 from heliograph_store.read.busy import Busy
 from heliograph_store.read.efficiency import Pool
-from heliograph_store.read.run_efficiency import efficiency_of, from_rollup, host_shares
+from heliograph_store.read.run_efficiency import efficiency_of, from_rollup, host_use
 from heliograph_store.read.stints import pools_of
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
@@ -100,7 +100,7 @@ def test_apps_add_up_to_the_run(store: Store) -> None:
     assert found.memory.ratio is None
     assert sum(host.workers.used for host in found.hosts) == found.workers.used
     assert 0 < (found.workers.ratio or 0) < 1
-    assert host_shares(store, run) == found.hosts
+    assert host_use(store, run).shares == found.hosts
 
 
 def test_a_run_without_anything_is_unknown(store: Store) -> None:

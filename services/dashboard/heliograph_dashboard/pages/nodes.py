@@ -26,9 +26,8 @@ from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import in_run, part
 from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.failures import HostTries, host_tries
-from heliograph_store.read.load import host_load
 from heliograph_store.read.presence import Host, host_list
-from heliograph_store.read.run_efficiency import host_shares
+from heliograph_store.read.run_efficiency import host_use
 from heliograph_store.read.runs import Run, find_run
 
 CONFIG: Final = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -101,7 +100,7 @@ def callbacks(app: Dash, data: Data) -> None:
         if run is None or theme is None:
             raise PreventUpdate
         hosts = hosts_of(data, run)
-        load = data.read(host_load, run, buckets=160)
+        load = data.read(host_use, run).load
         workers = {host.host: host.workers for host in hosts}
         made = picture(Load(at=load.at, width=load.width, busy=load.busy), workers, theme=theme, zone=zone or "UTC")
         return made, {"height": made["layout"]["height"]}, _numbers(hosts)
@@ -124,11 +123,11 @@ def _numbers(hosts: Sequence[Host]) -> list[Component]:
 def _rows(data: Data, run: Run | None, asked: Asked) -> Rows:
     if run is None:
         return Rows(rows=[])
-    load = data.read(host_load, run, buckets=160)
-    shares = {one.host: one.workers.ratio for one in data.read(host_shares, run)}
+    use = data.read(host_use, run)
+    shares = {one.host: one.workers.ratio for one in use.shares}
     tries = {one.host: one for one in data.read(host_tries, run.id)}
     rows = [
-        _row(host, load.running.get(host.host), shares.get(host.host), tries.get(host.host), run)
+        _row(host, use.load.running.get(host.host), shares.get(host.host), tries.get(host.host), run)
         for host in hosts_of(data, run)
     ]
     wanted = asked.filters

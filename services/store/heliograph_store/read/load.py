@@ -35,7 +35,12 @@ def last_sign(run: Run) -> int:
 
 def host_load(store: Store, run: Run, *, buckets: int = 160) -> HostLoad:
     """Of the whole run, in at most about `buckets` stretches; see `busy`."""
-    rows = [row for row in host_busy_of(store, run, buckets) if row.name is not None]
+    return load_of(host_busy_of(store, run, buckets))
+
+
+def load_of(busy_hosts: Sequence[Busy]) -> HostLoad:
+    """The same from what `host_busy_of` gave."""
+    rows = [row for row in busy_hosts if row.name is not None]
     if not rows:
         return HostLoad()
     width = max(row.width for row in rows)
@@ -45,7 +50,9 @@ def host_load(store: Store, run: Run, *, buckets: int = 160) -> HostLoad:
     running: dict[str, int] = {}
     for row in rows:
         name = row.name or ""
-        load.setdefault(name, [0.0] * places)[(row.at - first) // width] = row.busy / row.width
+        if name not in load:
+            load[name] = [0.0] * places
+        load[name][(row.at - first) // width] = row.busy / row.width
         running[name] = row.running if row.at == last else 0
     at = [first + place * width for place in range(places)]
     return HostLoad(width=width, at=at, busy=load, running=running)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heliograph_store.read.busy import Busy
 from heliograph_store.read.efficiency import (
     Occupancy,
@@ -25,8 +28,7 @@ from heliograph_store.read.efficiency import (
     spread,
     worker_share,
 )
-from heliograph_store.read.grid import Grid
-from heliograph_store.read.load import host_busy_of
+from heliograph_store.read.load import HostLoad, host_busy_of, load_of
 from heliograph_store.read.runs import Run, app_counts
 from heliograph_store.read.stints import MANY, pools_of, stints_of
 from heliograph_store.store import Store
@@ -47,6 +49,14 @@ class OfHost:
 
     host: str | None
     workers: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostUse:
+    """What a run's nodes did over time, and in all."""
+
+    load: HostLoad
+    shares: Sequence[OfHost]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +99,12 @@ def efficiency_of(store: Store, run: Run, *, buckets: int = 200) -> Efficiency:
     )
 
 
-def host_shares(store: Store, run: Run, *, buckets: int = 160) -> list[OfHost]:
-    """Worker efficiency by node alone: of a large run without reading any try."""
+def host_use(store: Store, run: Run, *, buckets: int = 160) -> HostUse:
+    """How much ran where, and worker efficiency by node alone: of a large run without reading any try."""
     tasks = sum(app.total for app in app_counts(store, run.id))
-    if tasks <= MANY:
-        return list(efficiency_of(store, run).hosts)
-    return from_rollup(pools_of(store, run), host_busy_of(store, run, buckets))[0]
+    rows = host_busy_of(store, run, buckets)
+    shares = efficiency_of(store, run).hosts if tasks <= MANY else from_rollup(pools_of(store, run), rows)[0]
+    return HostUse(load=load_of(rows), shares=shares)
 
 
 def exact(pools: Sequence[Pool], stints: Sequence[Stint], buckets: int) -> tuple[list[OfHost], list[Occupancy]]:
@@ -116,37 +126,62 @@ def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHos
         return [], []
     width, first = max(row.width for row in rows), min(row.at for row in rows)
     last = max(row.at + row.width for row in rows)  # the last stretch ends with the run
-    places = -(-(last - first) // width)
-    busy_by_host: dict[str | None, list[int]] = {}
+    grid = _Grid(first=first, width=width, last=last)
+    busy_by_host: dict[str | None, NDArray[np.int64]] = {}
     for row in rows:
-        busy_by_host.setdefault(row.name, [0] * places)[(row.at - first) // width] += row.busy
+        if row.name not in busy_by_host:
+            busy_by_host[row.name] = grid.zeros()
+        busy_by_host[row.name][(row.at - first) // width] += row.busy
     pools_by_host = grouped_by(pools, lambda pool: pool.host)
-    total = [[0.0, 0.0] for _ in range(places)]
+    spent, there = grid.zeros(), np.zeros(grid.places)
     shares = []
     for host in sorted({*busy_by_host, *pools_by_host}, key=lambda name: name or ""):
-        used = busy_by_host.get(host, [0] * places)
-        there = _available(pools_by_host.get(host, ()), used, Grid(first=first, last=last, width=width))
-        for place, pair in enumerate(zip(used, there, strict=True)):
-            total[place][0] += pair[0]
-            total[place][1] += pair[1]
-        shares.append(OfHost(host=host, workers=Share(used=sum(used), available=sum(there))))
-    moments = []
-    for place, (spent, available) in enumerate(total):
-        at = first + place * width
-        covered = min(width, last - at)
-        moments.append(Occupancy(at=at, busy=spent / covered, available=available / covered))
+        used = busy_by_host.get(host, grid.zeros())
+        available = _available(pools_by_host.get(host, ()), used, grid)
+        spent += used
+        there += available
+        shares.append(OfHost(host=host, workers=Share(used=float(used.sum()), available=float(available.sum()))))
+    parts = (grid.at, spent / grid.covered, there / grid.covered)
+    moments = [
+        Occupancy(at=at, busy=busy, available=available)
+        for at, busy, available in zip(*(part.tolist() for part in parts), strict=True)
+    ]
     return shares, moments
 
 
-def _available(pools: Sequence[Pool], used: Sequence[int], grid: Grid) -> list[float]:
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Stretches of `width` from `first` on, the last of which ends at `last`."""
+
+    first: int
+    width: int
+    last: int
+
+    @property
+    def places(self) -> int:
+        return -(-(self.last - self.first) // self.width)
+
+    @property
+    def at(self) -> NDArray[np.int64]:
+        return self.first + self.width * np.arange(self.places, dtype=np.int64)
+
+    @property
+    def covered(self) -> NDArray[np.int64]:
+        return np.minimum(self.width, self.last - self.at)
+
+    def zeros(self) -> NDArray[np.int64]:
+        return np.zeros(self.places, dtype=np.int64)
+
+
+def _available(pools: Sequence[Pool], used: NDArray[np.int64], grid: _Grid) -> NDArray[np.float64]:
     """Worker-microseconds of one node in each stretch."""
-    places = range(len(used))
-    told = spread(((p.since, p.until, p.workers or 0) for p in pools), grid.first, grid.width, len(used))
-    more = max((round((used[i] - told[i]) / grid.covered(i)) for i in places), default=0)
+    there = [(p.since, p.until, p.workers or 0) for p in pools]
+    told = np.array(spread(there, grid.first, grid.width, grid.places))
+    more = int(np.round((used - told) / grid.covered).max(initial=0))
     if more > 0:
-        busy_at = [grid.first + i * grid.width for i in places if used[i]]
+        busy_at = grid.at[used != 0].tolist()
         since = min([*(p.since for p in pools), *busy_at[:1]])
         until = max([*(p.until for p in pools), *(min(at + grid.width, grid.last) for at in busy_at[-1:])])
-        there = spread([(since, until, more)], grid.first, grid.width, len(used))
-        told = [t + m for t, m in zip(told, there, strict=True)]
-    return [float(max(u, t)) for u, t in zip(used, told, strict=True)]
+        told = told + np.array(spread([(since, until, more)], grid.first, grid.width, grid.places))
+    there_at_least: NDArray[np.float64] = np.maximum(used, told).astype(np.float64)
+    return there_at_least
