@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import ssl
 import threading
@@ -253,6 +254,25 @@ def test_tls_with_the_right_authority_and_without(broker: Broker, vhost: str, ur
             AmqpPublisher(named, name="a").publish([out(b"x")])
 
 
+def test_the_known_certificate_is_enough_and_another_gets_no_password(
+    broker: Broker, vhost: str, url: str, tmp_path: Path
+) -> None:
+    """No authority and no name is asked for; before the certificate is known to be the right one, nothing is sent."""
+    declare(url)
+    files = self_signed(tmp_path / "broker")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.both)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(files.certificate.read_text())).hexdigest()
+    with Proxy(broker.port, tls=context) as proxy:
+        secure = broker.url(vhost, port=proxy.port).replace("amqp:", "amqps:").replace("127.0.0.1", "localhost")
+        for given in (digest, f"sha256:{digest.upper()}"):
+            publisher = AmqpPublisher(f"{secure}?fingerprint={given}", name="a")
+            publisher.publish([out(b"x")])
+            publisher.close()
+        with pytest.raises(BusUnavailable, match=r"TLS failed \(.*known fingerprint"):
+            AmqpPublisher(f"{secure}?fingerprint={'ab' * 32}", name="a").publish([out(b"x")])
+
+
 def test_tls_towards_a_plain_port_and_unknown_hosts_say_so(broker: Broker) -> None:
     with pytest.raises(BusUnavailable, match="TLS failed"):
         AmqpPublisher(broker.url().replace("amqp:", "amqps:"), name="a").publish([])
@@ -270,6 +290,9 @@ def test_tls_towards_a_plain_port_and_unknown_hosts_say_so(broker: Broker) -> No
         ("amqp://u:secret@h/?cafile=/etc/hosts", "amqps"),
         ("amqps://u:secret@h/?verify=no", "verify"),
         ("amqps://h/?cafile=/etc/hostname", "cannot be used"),
+        ("amqps://h/?fingerprint=abc", "64 hexadecimal"),
+        (f"amqps://h/?fingerprint={'ab' * 32}&cafile=/etc/hosts", "not both"),
+        (f"amqp://u:secret@h/?fingerprint={'ab' * 32}", "amqps"),
     ],
 )
 def test_urls_that_cannot_work_say_why(url: str, text: str) -> None:

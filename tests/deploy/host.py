@@ -21,7 +21,8 @@ RAN = ("pending", "launched", "running", "running_ended")
 class Workflow:
     """A Parsl run on this machine which knows of the deployment only the hub's port and the join token's file."""
 
-    def __init__(self, stack: Stack, name: str) -> None:
+    def __init__(self, stack: Stack, name: str, **more: str) -> None:
+        """`more` goes into its environment."""
         self.folder = stack.folder / name
         self.folder.mkdir()
         token = self.folder / "join-token"
@@ -32,6 +33,7 @@ class Workflow:
             **{k: v for k, v in os.environ.items() if not k.startswith("HELIOGRAPH_")},
             "HELIOGRAPH_JOIN_TOKEN_FILE": str(token),
             "HELIOGRAPH_STATE_DIR": str(self.folder / "state"),
+            **more,
         }
         command = [sys.executable, "-m", "tests.deploy.workflow", str(self.folder), stack.settings["HUB_PORT"]]
         with open(self.folder / "output", "wb") as output:

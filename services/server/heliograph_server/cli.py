@@ -32,6 +32,7 @@ def register(subparsers: Subparsers) -> None:
         _dead,
         _doctor,
         _init_secrets,
+        _make_certificates,
     ):
         add(subparsers)
 
@@ -238,3 +239,15 @@ def _init_secrets(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--data", action="append", default=[], metavar="READER=FOLDER", help="give a data folder to a reader (as root)"
     )
+    parser.add_argument(
+        "--tls", action="append", default=[], metavar="NAME", help="a certificate for this name of the machine, too"
+    )
+
+
+def _make_certificates(subparsers: Subparsers) -> None:
+    summary = "make an authority and a certificate for hub and broker; what is there and still good stays"
+    parser = _command(subparsers, "make-certificates", summary, "certificates", "make_certificates")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where they go, keys readable by you only")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="host name or address by which others reach them")
+    parser.add_argument("--days", type=int, default=825, help="how long the certificate holds (default: 825)")
+    parser.add_argument("--renew", action="store_true", help="make a new certificate even if this one is still good")

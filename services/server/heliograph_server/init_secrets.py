@@ -8,6 +8,9 @@ brought up to date. Nothing secret is printed.
     rabbitmq/     definitions.json  admin-password  server-password  agent-password
     postgres/     password
     prometheus/   read-token  dashboard-token
+
+With names for a certificate (`--tls`) also ca.pem, certificate.pem and key.pem for heliograph and rabbitmq, the
+fingerprint for heliograph, and `authority/` with the key that signs, which is for nobody who serves.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from heliograph.bus import hidden
+from heliograph_server import certificates
 from heliograph_server.errors import SetupError
 from heliograph_server.settings import load
 
@@ -46,6 +50,8 @@ class Plan:
     postgres: str | None = None
     sqlite: str = "sqlite:////var/lib/heliograph/heliograph.db"
     database: str | None = field(default=None, repr=False)
+    tls: tuple[str, ...] = ()
+    """Names and addresses of this machine in its certificate; none: no TLS."""
     uids: dict[str, int] = field(default_factory=lambda: dict(READERS))
 
 
@@ -56,6 +62,7 @@ def init_secrets(args: argparse.Namespace) -> int:
         public_broker=args.public_broker or None,
         postgres=args.postgres,
         database=load().database,
+        tls=tuple(args.tls),
         uids={**READERS, **_owners(args.owner)},
     )
     made = make(plan)
@@ -74,6 +81,10 @@ def make(plan: Plan) -> list[str]:
     files.follow("heliograph", "bus", _amqp(SERVER, users[SERVER], plan.broker))
     # Always there, because a setting may not name a file that is absent; empty means: through the hub.
     public = _amqp(AGENT, users[AGENT], plan.public_broker) if plan.public_broker else ""
+    if plan.tls:
+        known_by = _certificates(plan, files)
+        # Agents have no file of ours, so the broker's certificate is made known to them together with its address.
+        public = f"{public.replace('amqp:', 'amqps:', 1)}?fingerprint={known_by}" if public else ""
     files.follow("heliograph", "public-bus", public)
     for name in ("join-token", "signing-secret", "dashboard-password"):
         files.keep("heliograph", name, _secret())
@@ -152,6 +163,18 @@ def password_hash(user: str, password: str) -> str:
     """
     salt = hashlib.sha256(f"salt\0{user}\0{password}".encode()).digest()[:4]
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _certificates(plan: Plan, files: Files) -> str:
+    """Certificate and key for those who serve; returns the certificate's fingerprint."""
+    authority = plan.folder / "authority"
+    files.changed += [f"authority/{name}" for name in certificates.make(authority, plan.tls)]
+    for reader in ("heliograph", "rabbitmq"):
+        for name in ("ca.pem", "certificate.pem", "key.pem"):
+            files.follow(reader, name, (authority / name).read_text(encoding="ascii").strip())
+    known_by = certificates.fingerprint(authority / "certificate.pem")
+    files.follow("heliograph", "tls-fingerprint", known_by)
+    return known_by
 
 
 def _database(plan: Plan, files: Files, password: str) -> None:

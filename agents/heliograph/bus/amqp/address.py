@@ -3,12 +3,18 @@
 In: an `amqp://` or `amqps://` URL. Out: a checked address that never shows its password.
 
     amqps://user:password@host:5671/vhost?cafile=/path/ca.pem&certfile=…&keyfile=…
+    amqps://user:password@host:5671/vhost?fingerprint=<SHA-256 of the broker's certificate>
 
-The vhost and the user information are percent-encoded (`%2F` is the vhost '/', also the default).
+With a fingerprint the broker has to show exactly that certificate, whoever signed it and whatever names it holds:
+agents need no file then. The vhost and the user information are percent-encoded (`%2F` is the vhost '/', also the
+default).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +22,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from heliograph.bus import BadUrl, hidden
 
-_OPTIONS = {"cafile", "certfile", "keyfile"}
+_FILES = {"cafile", "certfile", "keyfile"}
+_OPTIONS = {*_FILES, "fingerprint"}
 _EXAMPLE = "write amqp://user:password@host:5672/vhost or amqps://…?cafile=/path/ca.pem"
 
 
@@ -70,13 +77,40 @@ def _tls(parts: SplitResult, *, secure: bool) -> ssl.SSLContext | None:
         if options:
             raise BadUrl(f"{', '.join(sorted(options))} in an amqp:// URL has no use; write amqps:// for TLS")
         return None
-    for name, file in options.items():
-        if not Path(file).is_file():
-            raise BadUrl(f"{name} {file!r} of the AMQP URL is not a file")
+    for name in sorted(options.keys() & _FILES):
+        if not Path(options[name]).is_file():
+            raise BadUrl(f"{name} {options[name]!r} of the AMQP URL is not a file")
     try:
-        context = ssl.create_default_context(cafile=options.get("cafile"))
+        if "fingerprint" in options:
+            context = _pinned(options)
+        else:
+            context = ssl.create_default_context(cafile=options.get("cafile"))
         if "certfile" in options:
             context.load_cert_chain(options["certfile"], options.get("keyfile"))
     except (OSError, ssl.SSLError) as error:
         raise BadUrl(f"the TLS files of the AMQP URL cannot be used: {error}") from error
+    return context
+
+
+def _pinned(options: dict[str, str]) -> ssl.SSLContext:
+    """Trusts one certificate and no authority: nothing is sent, passwords least of all, to who shows another."""
+    digits = options["fingerprint"].lower().removeprefix("sha256:").replace(":", "")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise BadUrl("the fingerprint of an AMQP URL is the SHA-256 of the certificate in 64 hexadecimal digits")
+    if "cafile" in options:
+        raise BadUrl("an AMQP URL names a cafile or a fingerprint, not both")
+
+    class Pinned(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            found = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
+            if not hmac.compare_digest(found, digits):
+                error = ssl.SSLError()
+                error.reason = "its certificate is not the one with the known fingerprint"  # as OpenSSL's own have it
+                raise error
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = Pinned
     return context
