@@ -123,7 +123,9 @@ def test_a_lease_from_a_wrong_clock_is_not_believed() -> None:
     """Else a run whose host was once a year ahead would live for a year after its death."""
     signs: dict[str, Any] = dict.fromkeys(("failed", "exit", "ended"))
     year = 365 * 86_400_000_000
-    run = workload.RunSigns(id=1, first_seen=AT, last_seen=AT + year, lease_until=AT + year, **signs)
+    run = workload.RunSigns(
+        id=1, run="r", name=None, first_seen=AT, last_seen=AT + year, lease_until=AT + year, **signs
+    )
     assert liveness(run, AT) == "unknown"
     assert liveness(run, AT + year) == "running"
     assert liveness(run, AT + year + 1) == "lost"

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from heliograph.bus import Outgoing, open_consumer, open_publisher
-from heliograph.messages import Class, Record, TaskDescribed, TaskState
+from heliograph.messages import Class, NodeSample, Record, TaskDescribed, TaskState
 from heliograph_hub.config import HubConfig
 from heliograph_hub.labels import Labels
 from heliograph_hub.lag import LONGEST, Lag, Waiting
@@ -56,13 +56,15 @@ class Clock:
 class Watched:
     """A workload over a recorder's store, with a clock and a lag of the test's own."""
 
-    def __init__(self, recorder: Recorder, *, label_values: int = 200, **sweep: Any) -> None:
+    def __init__(self, recorder: Recorder, *, label_values: int = 200, run_metrics: int = 50, **sweep: Any) -> None:
         self.clock, self.lag, self.registry = Clock(), 0, CollectorRegistry()
+        sweep.setdefault("budget", 60.0)  # a busy machine takes its time, and the test's clock stands meanwhile
         self.workload = Workload(
             self.registry,
             store=lambda: recorder.store,
             lag=lambda: self.lag,
             label_values=label_values,
+            run_metrics=run_metrics,
             now=self.clock,
             **sweep,
         )
@@ -73,6 +75,11 @@ class Watched:
     def after(self, seconds: float) -> None:
         self.clock.forward(seconds)
         self.workload.refresh()
+
+    def listed(self) -> dict[str, str]:
+        """Runs that have metrics of their own, with their workflows' names."""
+        gauges = [m for m in self.registry.collect() if m.name.startswith("heliograph_run_")]
+        return {s.labels["run"]: s.labels["workflow"] for gauge in gauges for s in gauge.samples}
 
     def finished(self) -> float:
         samples = [s for m in self.registry.collect() for s in m.samples if s.name == "heliograph_tries_finished_total"]
@@ -102,6 +109,48 @@ def test_gauges_follow_the_store(either: Recorder) -> None:
     watched.after(60)
     assert watched.value("tries_active", executor="htex", state="launched") == 0
     assert watched.value("tries_active", executor="htex", state="running") == 1
+
+
+def test_runs_that_are_alive_have_a_few_numbers_of_their_own(either: Recorder) -> None:
+    watched = Watched(either)
+    at = watched.clock.at
+    nodes: list[Record] = [
+        NodeSample(at=at + second * SECOND, host=host, cpu_percent=50.0, cpu_count=8, memory_used=used, memory_total=32)
+        for host, second, used in (("n1", 70, 5), ("n1", 80, 7), ("n2", 75, 10), ("gone", 0, 9))
+    ]
+    either.write("one", [*started(at, lease=3600 * SECOND, name="mine"), *task(0, at), *task(1, at, final="failed")])
+    either.write("one", nodes)
+    either.write("two", started(at, lease=3600 * SECOND, name=""))
+    either.write("over", [*started(at, name="over"), *task(0, at), *ended(at)])
+    watched.after(10)
+    assert watched.listed() == {}, "none is old enough to be looked at"
+    watched.after(85)
+    assert watched.listed() == {"one": "mine", "two": "unknown"}
+    mine = {"run": "one", "workflow": "mine"}
+    assert (
+        watched.value("run_tasks", state="exec_done", **mine) == watched.value("run_tasks", state="failed", **mine) == 1
+    )
+    assert watched.value("run_nodes", **mine) == 2, "what the third told is too old"
+    assert watched.value("run_nodes_cpu_cores", **mine) == 8
+    assert watched.value("run_nodes_cores", **mine) == 16
+    assert watched.value("run_nodes_memory_bytes", **mine) == 17, "the latest of each"
+    assert watched.value("run_nodes_memory_size_bytes", **mine) == 64
+    assert watched.value("run_nodes", run="two", workflow="unknown") == 0
+    either.write("one", ended(watched.clock.at))
+    watched.after(10)
+    assert watched.listed() == {"two": "unknown"}
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_few_runs_have_numbers_of_their_own_and_the_oldest_keep_them(recorder: Recorder, most: int) -> None:
+    watched = Watched(recorder, run_metrics=most)
+    for run in "abcdef":
+        recorder.write(run, started(watched.clock.at, lease=3600 * SECOND))
+    watched.after(70)
+    assert list(watched.listed()) == list("abc"[:most])
+    recorder.write("a", ended(watched.clock.at))
+    watched.after(10)
+    assert list(watched.listed()) == list("bcd"[:most])
 
 
 def test_every_try_that_ends_is_counted_once(either: Recorder) -> None:
@@ -184,7 +233,7 @@ def test_numbers_are_used_again_for_a_while(recorder: Recorder) -> None:
     assert watched.value("runs", liveness="running") == 1
 
 
-def test_a_scrape_is_text_without_runs_tasks_or_pids(serving: Serving, recorder: Recorder) -> None:
+def test_a_scrape_is_text_without_short_runs_tasks_or_pids(serving: Serving, recorder: Recorder) -> None:
     recorder.write("run-in-question", [*started(now(), name="name-in-question"), *task(12345, now(), app='a"\n\\b')])
     client = serving()
     client.get("/v1/runs/run-in-question")
@@ -195,6 +244,7 @@ def test_a_scrape_is_text_without_runs_tasks_or_pids(serving: Serving, recorder:
         "heliograph_tasks",
         "heliograph_hub_requests",
         "heliograph_pipeline_lag_seconds",
+        "process_resident_memory_bytes",
     } <= found
     assert "in-question" not in text
     assert "12345" not in text

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -40,6 +40,7 @@ class Meters(Collector):
         self._live, self._versions, self._data, self._answers = live, versions, data, answers
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        ProcessCollector(registry=self.registry)
 
     def collect(self) -> list[Metric]:
         name = "heliograph_dashboard"

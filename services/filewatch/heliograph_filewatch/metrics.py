@@ -5,7 +5,7 @@ In: what the service did. Out: a Prometheus registry. Labels are kinds only: nev
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 
 class FilewatchMetrics:
@@ -13,6 +13,7 @@ class FilewatchMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         r = self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=r)  # the service; each watch is a process of its own beside it
         p = "heliograph_filewatch_"
         self.watches = Gauge(p + "watches", "Watches under way", registry=r)
         self.requests = Counter(p + "requests", "Requests for watches, by what became of them", ["outcome"], registry=r)

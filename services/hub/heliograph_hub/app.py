@@ -81,7 +81,13 @@ def _parts(config: HubConfig) -> Parts:
         meters=meters,
         waiting=waiting,
         lag=lag,
-        workload=Workload(meters.registry, store=store.get, lag=lag.micros, label_values=config.label_values),
+        workload=Workload(
+            meters.registry,
+            store=store.get,
+            lag=lag.micros,
+            label_values=config.label_values,
+            run_metrics=config.run_metrics,
+        ),
     )
 
 

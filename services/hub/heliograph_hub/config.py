@@ -70,6 +70,8 @@ class HubConfig:
     """For one intake body to arrive."""
     label_values: int = 200
     """Values of one label in /metrics before the rest is counted as 'other'."""
+    run_metrics: int = 50
+    """Runs that have metrics of their own at a time; 0: none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -77,6 +79,8 @@ class HubConfig:
         for name in ("max_body", "max_in_flight", "publishers", "queue_length", "label_values"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"hub setting {name} must be at least 1")
+        if self.run_metrics < 0:
+            raise BadConfig("hub setting run_metrics must be 0 (none) or more")
         for name in ("token_lifetime", "publish_timeout", "read_timeout"):
             if not getattr(self, name) > 0:
                 raise BadConfig(f"hub setting {name} must be more than 0 seconds")

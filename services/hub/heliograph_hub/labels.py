@@ -23,7 +23,7 @@ class Labels:
     def of(self, value: str | None) -> str:
         if not value:
             return UNKNOWN
-        value = value[:LONGEST].encode("utf-8", "replace").decode()
+        value = cleaned(value)
         if value in self._known:
             return value
         if len(self._known) >= self._limit:
@@ -31,3 +31,8 @@ class Labels:
             return OTHER
         self._known.add(value)
         return value
+
+
+def cleaned(value: str | None) -> str:
+    """Short enough to look at, and text that can be encoded."""
+    return (value or "")[:LONGEST].encode("utf-8", "replace").decode()

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from heliograph_hub.histograms import Histograms
 from heliograph_hub.labels import UNKNOWN, Labels
+from heliograph_hub.run_gauges import RunGauges
 from heliograph_store.errors import StoreError
 from heliograph_store.read import workload as read
 from heliograph_store.read.liveness import liveness
@@ -56,7 +57,8 @@ class Sweep:
 
 
 class Workload:
-    """Metrics of all runs together. `refresh` brings them up to date; never by task, run or process."""
+    """Metrics of all runs together, and a few of the runs that are alive. `refresh` brings them up to date; never by
+    task or process."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Workload:
         store: Callable[[], Store],
         lag: Callable[[], int],
         label_values: int,
+        run_metrics: int = 0,
         step: int = STEP,
         budget: float = BUDGET,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -99,6 +102,7 @@ class Workload:
         self._waited = Histograms(
             registry, "heliograph_try_waiting_seconds", "From launch to the function's beginning", WAITED
         )
+        self._of_runs = RunGauges(registry, most=run_metrics)
         self._ran = Histograms(registry, "heliograph_try_run_seconds", "How long the function ran", RAN)
 
     def refresh(self) -> None:
@@ -126,7 +130,9 @@ class Workload:
             self._runs.labels(name).set(count)
         for name in ("running", "lost", "unknown"):
             self._runs.labels(name).set(alive[name])
-        self._set_tasks(store, [run.id for run in unfinished if liveness(run, now, lag) == "running"])
+        running = [run for run in unfinished if liveness(run, now, lag) == "running"]
+        self._set_tasks(store, [run.id for run in running])
+        self._of_runs.show(store, running, now)
         self._agents.set(read.agents_seen(store, now - AGENT_SEEN))
         self._set_losses(losses(store))
         self._go_on(store, now, lag)

@@ -36,6 +36,7 @@ def config_of(settings: Settings) -> HubConfig:
         tls_key=settings.tls_key,
         plain_http=settings.plain_http,
         metrics_open=settings.metrics_open,
+        run_metrics=settings.run_metrics,
     )
 
 

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key")
     plain_http: bool = Field(default=False, description="No TLS on an address others can reach (a proxy ends it)")
     metrics_open: bool = Field(default=False, description="Serve the hub's /metrics without a token")
+    run_metrics: int = Field(
+        default=50, ge=0, description="Running runs that have metrics of their own at a time; 0: none"
+    )
     dashboard_host: str = Field(default="127.0.0.1", description="Address on which the dashboard listens")
     dashboard_port: int = Field(default=8080, ge=0, le=65535, description="Port of the dashboard; 0 takes a free one")
     dashboard_password: str | None = Field(default=None, repr=False, description="What people type in to log in")
