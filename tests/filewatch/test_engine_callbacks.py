@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from heliograph.filewatch.calls import answer
 from heliograph.filewatch.config import Callback, Notice, Rule, WatchConfig
 from heliograph.filewatch.engine import Engine
 from heliograph.filewatch.portable import portable
@@ -131,3 +132,41 @@ def _lives(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (b"ok -\n", ("ok", None)),
+        (b"ok 0\n", ("ok", "")),
+        ("error 3\n…later ones do not count".encode(), ("error", "…")),
+        (b"ok 2\n\xff\xfe", ("ok", "\ufffd\ufffd")),
+        (b"", None),
+        (b"ok", None),
+        (b"ok 5\nabc", None),
+        (b"fine -\n", None),
+        (b"ok -1\n", None),
+        (b"ok \xc2\xb2\nab", None),
+    ],
+    ids=["none", "empty", "first", "no-text", "nothing", "half-a-line", "half-a-text", "no-outcome", "negative", "odd"],
+)
+def test_only_a_whole_answer_counts(said: bytes, meant: tuple[str, str | None] | None) -> None:
+    assert answer(said) == meant
+
+
+def test_the_process_of_a_callback_imports_nothing_of_ours_and_hides_nothing_of_the_users(
+    place: Place, watching: Callable[..., Watched]
+) -> None:
+    """Ours would cost each callback several times the processor time of Python's own start; and its folder holds
+    modules with names like `events` and `config`, which a user's may have, too."""
+    (place.notes / "events.py").write_text(
+        "import sys\n"
+        "def loaded(files):\n"
+        "    ours = [name for name in sys.modules if name.startswith(('heliograph', 'dataclasses', 'msgspec'))]\n"
+        "    return f'{__file__} {ours}'\n"
+    )
+    callback = Callback(name="events:loaded", search=(str(place.notes),))
+    watched = watching(callback)
+    place.write("a.dat")
+    watched.go_on(lambda: watched.calls)
+    assert watched.calls[0].result == f"{place.notes / 'events.py'} []"

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from heliograph.failure import redact
-from heliograph.filewatch.calls import LIMIT, Call
+from heliograph.filewatch.calls import Call
 from heliograph.filewatch.config import Notice, Notify, Rule, WatchConfig, rule_key
+from heliograph.filewatch.keeper import LIMIT
 from heliograph.filewatch.memory import Delivery, Memory, MemoryFailed, Settled
 from heliograph.filewatch.pool import Ended, Pool
 from heliograph.messages import FileCallback, FileFound, Record

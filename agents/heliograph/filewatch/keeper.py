@@ -1,33 +1,41 @@
-"""The process of one callback, and the one that keeps an eye on it: `python -m heliograph.filewatch.keeper FD`.
+"""The process of one callback, and the one that keeps an eye on it: `python keeper.py FD`.
 
-In: on standard input (a file) the call; a pipe that ends with the engine. Out: one line of JSON on standard output, how
-it ended. The keeper leads a process group of its own and runs nothing of the user's; its child calls the callback.
-When the callback has ended, its time is up or the engine is gone, the whole group is killed, the keeper with it.
+In: on standard input (a file) the call, as `calls` writes it; a pipe that ends with the engine. Out: on standard output
+how it ended, and the result's text. The keeper leads a process group of its own and runs nothing of the user's; its
+child calls the callback. When the callback has ended, its time is up or the engine is gone, the whole group is killed,
+the keeper with it.
+
+It starts for every callback, beside somebody's tasks, so it stands alone: importing our packages, dataclasses and the
+like would take three times the processor time of all the rest.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
 import os
-import pickle
+import sys
+
+if __name__ == "__main__" and sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    del sys.path[0]  # where our modules have names that the user's may have, too
+
+import marshal
 import select
 import signal
-import sys
 import time
-import traceback
-from typing import Any
+from importlib import import_module
 
-from heliograph.filewatch.calls import LIMIT, Call
-from heliograph.filewatch.portable import load
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
+LIMIT = 16384
+"""Characters of a result that are kept."""
+OUTCOMES = frozenset({"ok", "error", "timeout", "killed", "unprintable"})
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 def main(life: int) -> None:
     """Never returns: ends by killing its own group, the child by ending as a program does."""
-    call: Call = pickle.load(sys.stdin.buffer)  # noqa: S301 - the engine wrote it, into a file without a name
+    call: dict[str, Any] = marshal.load(sys.stdin.buffer)  # noqa: S302 - the engine wrote it, into a nameless file
     out = os.dup(1)
     os.dup2(2, 1)  # what the callback prints goes to the log
     null = os.open(os.devnull, os.O_RDONLY)
@@ -52,9 +60,26 @@ def main(life: int) -> None:
         _call(call, out)
         return
     try:
-        _keep(child, life, wake, out, call.timeout)
+        _keep(child, life, wake, out, call["timeout"])
     finally:
         os.killpg(0, signal.SIGKILL)
+
+
+def function_of(kind: str, name: str, payload: bytes, search: tuple[str, ...]) -> Any:
+    """The callback's function, in the process that calls it. Raises whatever its modules raise."""
+    for folder in search:
+        if folder not in sys.path:
+            sys.path.append(folder)
+    return imported(name) if kind == "name" else import_module(kind).loads(payload)
+
+
+def imported(name: str) -> Any:
+    """What 'package.module:function' names. Raises whatever its module raises."""
+    module, _, path = name.partition(":")
+    found: Any = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def _keep(child: int, life: int, wake: int, out: int, timeout: float | None) -> None:
@@ -75,19 +100,21 @@ def _keep(child: int, life: int, wake: int, out: int, timeout: float | None) -> 
             return
 
 
-def _call(call: Call, out: int) -> None:
+def _call(call: dict[str, Any], out: int) -> None:
     """In the child. What the callback did stands on the pipe before this program ends."""
     try:
-        os.chdir(call.cwd)
+        os.chdir(call["cwd"])
     except OSError as error:
         _tell(out, "error", f"the callback's working directory cannot be entered: {error}")
         return
-    if call.callback.kind == "command":
-        _tell(out, *_command(call.callback.argv, call.files))
+    if call["kind"] == "command":
+        _tell(out, *_command(call["argv"], call["files"]))
         return
     try:
-        result = load(call.callback)(call.files)
+        result = function_of(call["kind"], call["name"], call["payload"], call["search"])(call["files"])
     except BaseException as error:
+        import traceback
+
         trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
         _tell(out, "error", "".join(traceback.format_exception(type(error), error, trace)))
         return
@@ -119,13 +146,15 @@ def _command(argv: tuple[str, ...], files: list[str]) -> tuple[str, str | None]:
 
 
 def _tell(out: int, outcome: str, text: str | None) -> None:
-    """One line. The first one counts, so who ended later says nothing."""
-    if text is not None:
-        text = _cut(text).encode("utf-8", "replace").decode()
-    data = json.dumps({"outcome": outcome, "text": text}, ensure_ascii=False).encode() + b"\n"
-    with contextlib.suppress(OSError):
+    """The outcome and the number of the text's bytes ('-' for none) on a line, and the text. The first one counts, so
+    who ended later says nothing."""
+    raw = b"" if text is None else _cut(text).encode("utf-8", "replace")
+    data = f"{outcome} {'-' if text is None else len(raw)}\n".encode() + raw
+    try:
         while data:
             data = data[os.write(out, data) :]
+    except OSError:
+        pass  # nobody listens any more
 
 
 def _cut(text: str) -> str:
@@ -154,9 +183,13 @@ def _how(code: int) -> str:
 
 def _die_with_parent(number: signal.Signals) -> None:
     """prctl(2); where there is none (macOS), the pipe alone tells of the engine's end."""
-    with contextlib.suppress(OSError, AttributeError, ValueError):
+    try:
+        import ctypes
+
         prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
         prctl(_DEATH_SIGNAL, int(number), 0, 0, 0)
+    except (ImportError, OSError, AttributeError, ValueError):
+        pass
 
 
 if __name__ == "__main__":

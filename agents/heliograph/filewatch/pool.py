@@ -5,9 +5,7 @@ In: calls. Out: how each ended. Nothing here waits: `poll` asks what has ended s
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import select
 import signal
 import subprocess
@@ -19,7 +17,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from heliograph import background
-from heliograph.filewatch.calls import Call
+from heliograph.filewatch import keeper
+from heliograph.filewatch.calls import Call, answer
 
 T = TypeVar("T")
 GRACE = 10.0
@@ -72,10 +71,10 @@ class Pool(Generic[T]):
         theirs, ours = os.pipe()
         try:
             with tempfile.TemporaryFile() as job:
-                pickle.dump(call, job)
+                job.write(call.to_bytes())
                 job.seek(0)
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "heliograph.filewatch.keeper", str(theirs)],
+                    [sys.executable, keeper.__file__, str(theirs)],
                     stdin=job,
                     stdout=subprocess.PIPE,
                     pass_fds=(theirs,),
@@ -154,10 +153,8 @@ def _put_away(one: _Running[T]) -> None:
 
 def _ended(one: _Running[T], *, late: bool) -> Ended[T]:
     elapsed = time.monotonic() - one.began
-    line, end, _ = one.data.partition(b"\n")
-    if end:
-        with suppress(ValueError, TypeError, KeyError):
-            said = json.loads(line)
-            return Ended(what=one.what, outcome=str(said["outcome"]), text=said["text"], elapsed=elapsed)
+    said = answer(one.data)
+    if said is not None:
+        return Ended(what=one.what, outcome=said[0], text=said[1], elapsed=elapsed)
     text = "its process was killed before it could say anything; the watch's log may hold its last words"
     return Ended(what=one.what, outcome="timeout" if late else "killed", text=text, elapsed=elapsed)

@@ -1,7 +1,7 @@
 """Callbacks that another process can call.
 
 In: a function, or its name. Out: a `Callback`: by name where it can be imported, else pickled, by value for lambdas and
-functions of `__main__` where dill or cloudpickle is installed. And back.
+functions of `__main__` where dill or cloudpickle is installed. (`keeper.function_of` is the way back.)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heliograph.filewatch.config import BadWatch, Callback, Kind
+from heliograph.filewatch.keeper import imported
 
 _NAME = re.compile(r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$")
 
@@ -35,35 +36,16 @@ def portable(callback: Callable[..., Any] | str | Callback, argument: str = "cal
     return _pickled(callback, argument)
 
 
-def load(callback: Callback) -> Callable[..., Any]:
-    """The function, in the process that calls it. Raises whatever its modules raise."""
-    for folder in callback.search:
-        if folder not in sys.path:
-            sys.path.append(folder)
-    found: Callable[..., Any]
-    if callback.kind == "name":
-        found = _imported(callback.name)
-    else:
-        module: Any = pickle if callback.kind == "pickle" else importlib.import_module(callback.kind)
-        found = module.loads(callback.payload)  # ours: it comes from the process that made the watch
-    return found
-
-
 def _named(name: str, argument: str) -> Callback:
     if not _NAME.match(name):
         raise BadWatch(argument, f"{name!r} is not of the form 'package.module:function'")
     try:
-        found = _imported(name)
+        found = imported(name)
     except Exception as error:
         raise BadWatch(argument, f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise BadWatch(argument, f"{name!r} is not a function")
-    return Callback(name=name, search=_search())
-
-
-def _imported(name: str) -> Any:
-    module, _, path = name.partition(":")
-    return functools.reduce(getattr, path.split("."), importlib.import_module(module))
+    return Callback(name=str.__str__(name), search=_search())
 
 
 def _import_name(callback: Any) -> str | None:

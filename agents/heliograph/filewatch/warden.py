@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from heliograph.messages import WatchClosed
 log = logging.getLogger("heliograph.filewatch")
 
 NICE = 10
+NOTIFY = "heliograph.filewatch.notify"
 TURN = 0.25
 """Seconds between looks at the folder."""
 IDLE = 10.0
@@ -79,6 +81,7 @@ class Warden:
             log.warning("The plan %s cannot be used: %s", place.name, error)
             remove(place)
             return
+        _get_ready(plan)
         pid = os.fork()
         if pid:
             self._children[pid] = place
@@ -120,6 +123,17 @@ def abandoned(place: Path, owner: str) -> None:
     except Exception as error:
         log.warning("A watch was killed, and its plan cannot be read: %s", error)
     remove(place)
+
+
+def _get_ready(plan: Plan) -> None:
+    """Import once, here, what this watch and those after it would each import for themselves."""
+    names = [
+        *(["watchfiles"] if plan.config.events is not False else []),
+        *([NOTIFY] if plan.email or plan.webhook else []),
+    ]
+    for name in names:
+        with contextlib.suppress(Exception):  # the watch says itself what it lacks
+            importlib.import_module(name)
 
 
 def _watch(plan: Plan, place: Path) -> None:
