@@ -58,6 +58,9 @@ class Workflow:
         (self.folder / "stop").touch()
         assert self._process.wait(120) == 0, self.output()
 
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def output(self) -> str:
         return (self.folder / "output").read_text(encoding="utf-8", errors="replace")[-3000:]
 

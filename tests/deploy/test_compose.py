@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.deploy.dashboards import MAY_BE_EMPTY, NAMES, asked, metrics_of
 from tests.deploy.host import Workflow, arrived
 from tests.deploy.stack import Stack, wait_for
 
@@ -29,15 +30,42 @@ def stack(stacks: Callable[..., Stack]) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def workflow(stack: Stack) -> Iterator[Workflow]:
-    """A workflow on the host that ran to its end."""
+def running(stack: Stack) -> Iterator[Workflow]:
+    """A workflow on the host that is at work."""
     made = Workflow(stack, "workflow")
     try:
         made.at_work(120)
-        made.finish()
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def workflow(running: Workflow) -> Workflow:
+    """The same, which ran to its end."""
+    running.finish()
+    return running
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_expression_of_a_dashboard_has_an_answer_while_a_workflow_runs(
+    stack: Stack, running: Workflow, name: str
+) -> None:
+    """Comes first, while the workflow runs: what is told of a single run is told while it is alive."""
+    questions = [question for question in asked(name) if question.query not in MAY_BE_EMPTY]
+    assert len(questions) > 30
+
+    def silent() -> list[str]:
+        return [f"{question.where}: {question.query}" for question in questions if not question.result(stack)]
+
+    # A run is told of from its second minute on, a try half a minute after its end, and a rate takes two scrapes.
+    wait_for(lambda: not silent(), 300, lambda: "no data:\n" + "\n".join(silent()))
+    for question in asked(name):
+        question.result(stack)  # also what may be empty is understood
+    used = {metric for question in asked(name) for metric in metrics_of(question.query)}
+    scraped = set(stack.prometheus("label/__name__/values"))
+    assert not {metric for metric in used if metric.startswith("rabbitmq_")} - scraped
+    assert not running.ended(), running.output()
 
 
 def test_a_workflow_on_the_host_is_recorded_whole_and_once(stack: Stack, workflow: Workflow) -> None:

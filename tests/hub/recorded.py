@@ -116,7 +116,7 @@ def surroundings(at: int) -> list[Record]:
         *blocks,
         WatchOpened(at=at, watch="w", root="/data"),
         *files,
-        AgentStatus(at=at, agent="agent-1", host="n1", pid=1, dropped_samples=5),
+        AgentStatus(at=at, agent="agent-1", host="n1", pid=1, depth=77, dropped_samples=5),
         Dropped(at=at, journal="j", samples=2, states=1, reason="cap"),
     ]
 

@@ -101,6 +101,7 @@ def test_gauges_follow_the_store(either: Recorder) -> None:
     assert watched.value("tasks", app="work", state="exec_done") == 1, "tasks of the living run only"
     assert watched.value("tries_active", executor="htex", state="launched") == 1
     assert watched.value("agents") == 1
+    assert watched.value("agents_backlog_bytes") == 77
     assert watched.value("dropped_records", **{"class": "samples"}) == 7
     assert watched.value("dropped_records", **{"class": "states"}) == 1
     assert watched.value("store_up") == 1

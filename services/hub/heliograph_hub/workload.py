@@ -87,6 +87,9 @@ class Workload:
         self._tasks = gauge("tasks", "Tasks of runs that are not over, by app and state", "app", "state")
         self._active = gauge("tries_active", "Tries that have not ended, by executor and state", "executor", "state")
         self._agents = gauge("agents", "Agents heard of within the last minutes")
+        self._backlog = gauge(
+            "agents_backlog_bytes", "Bytes in journals and spools of nodes, as their agents told last"
+        )
         self._dropped = gauge("dropped_records", "Records dropped on the way, as journals and agents report", "class")
         self._torn = gauge("journal_torn", "Stretches of journals that could not be read")
         self._unclean = gauge("journals_unclean", "Journals whose process died without closing them: tail unknown")
@@ -133,7 +136,9 @@ class Workload:
         running = [run for run in unfinished if liveness(run, now, lag) == "running"]
         self._set_tasks(store, [run.id for run in running])
         self._of_runs.show(store, running, now)
-        self._agents.set(read.agents_seen(store, now - AGENT_SEEN))
+        seen = read.agents_seen(store, now - AGENT_SEEN)
+        self._agents.set(seen.agents)
+        self._backlog.set(seen.backlog)
         self._set_losses(losses(store))
         self._go_on(store, now, lag)
 

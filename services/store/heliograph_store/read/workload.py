@@ -89,6 +89,14 @@ class ActiveTries:
     tries: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgentsSeen:
+    """Agents, each once however many runs it serves, and the bytes that they had not shipped when they last told."""
+
+    agents: int
+    backlog: int
+
+
 def open_runs(store: Store) -> list[RunSigns]:
     """Runs without an end, the newest `MAX_RUNS`; scans `runs`, the one table with a row a run."""
     columns = ("id", "run", "name", "ended", "failed", "exit", "first_seen", "last_seen", "lease_until")
@@ -226,10 +234,11 @@ def active_tries(store: Store, run_id: int, *, first: int, last: int) -> list[Ac
     ]
 
 
-def agents_seen(store: Store, since: int) -> int:
-    """Agents heard of since then that have not ended, each once however many runs it serves; scans `agents`."""
+def agents_seen(store: Store, since: int) -> AgentsSeen:
+    """Agents heard of since then that have not ended; scans `agents`."""
     a = agents.c
-    query = select(func.count(a.agent.distinct()).label("n")).where(
-        a.last_seen >= since, func.coalesce(a.ended, 0) == 0
-    )
-    return int(fetch(store, query)[0]["n"])
+    query = select(
+        func.count(a.agent.distinct()).label("agents"), func.coalesce(func.sum(a.depth), 0).label("backlog")
+    ).where(a.last_seen >= since, func.coalesce(a.ended, 0) == 0)
+    (row,) = fetch(store, query)
+    return AgentsSeen(agents=int(row["agents"]), backlog=int(row["backlog"]))
