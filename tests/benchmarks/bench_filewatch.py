@@ -1,16 +1,16 @@
 """What file watching costs: scans of large trees, the delay from close-of-file to callback, the return time of tasks.
 
-In: sizes of trees, numbers of files and pairs. Out: figures on standard output; a JSON file on request. Tasks with and
-without a watch run in turns on one HTEX worker, so that drift hits both; the difference stands with its 95 % interval.
+In: sizes of trees, numbers of files and pairs; none or 0 leaves that part out. Out: tables on standard output; JSON on
+request. With `--sizes --files 0` only tasks are timed: two to three minutes.
 
-    python -m tests.benchmarks.bench_filewatch --sizes 1000 10000 100000 --files 20 --pairs 100 --json filewatch.json
+    python -m tests.benchmarks.bench_filewatch --sizes 1000 10000 100000 --files 20 --pairs 80 --json filewatch.json
+    python -m tests.benchmarks.bench_filewatch --sizes --files 0 --pairs 80
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import resource
@@ -18,22 +18,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heliograph import FileMonitor, watch
 from heliograph.filewatch.config import Callback, Rule, WatchConfig
 from heliograph.filewatch.engine import Engine
-from heliograph.filewatch.plan import watches_folder
 from heliograph.filewatch.portable import portable
 from heliograph.messages import FileCallback, FileFound, Record
-
-
-def moment(files: list[str]) -> float:
-    """The callback whose delay is measured: when it was called."""
-    return time.time()
+from tests.benchmarks.filewatch_tasks import moment, return_times
 
 
 class Bench:
@@ -136,93 +130,68 @@ def delays(files: int, *, events: bool, settle: float) -> list[float]:
     return found
 
 
-def task(folder: str, number: int) -> int:
-    import time
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Names on top, figures below them."""
+    print(f"\n{title}")
+    names = list(rows[0])
+    lines = [names, *([_shown(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    for line in lines:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
 
-    with open(f"{folder}/{number}.dat", "w") as file:
-        file.write("result")
-    time.sleep(0.4)
-    return number
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def return_times(pairs: int) -> dict[str, float]:
-    """Milliseconds by which a watch makes a task return later: mean and median with their 95 % intervals, over pairs in
-    random order. Each pair begins when the watch of the one before is over."""
-    from parsl import python_app
-    from parsl.config import Config
-    from parsl.dataflow.dflow import DataFlowKernel
-    from parsl.executors import HighThroughputExecutor
-    from parsl.providers import LocalProvider
+def return_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Milliseconds with their intervals, and whether they keep the promise."""
 
-    from heliograph.parsl import MonitoringHub
+    def cell(row: Mapping[str, Any], name: str) -> str:
+        return f"{row[f'{name}_ms']:.1f} [{row[f'{name}_low_ms']:.1f}, {row[f'{name}_high_ms']:.1f}]"
 
-    with tempfile.TemporaryDirectory(prefix="bench-filewatch-", ignore_cleanup_errors=True) as top:
-        os.environ["HELIOGRAPH_STATE_DIR"] = f"{top}/state"
-        folder = Path(top) / "files"
-        folder.mkdir()
-        executor = HighThroughputExecutor(
-            label="htex", address="127.0.0.1", max_workers_per_node=1, encrypted=False,
-            provider=LocalProvider(init_blocks=1, max_blocks=1),
-        )  # fmt: skip
-        hub = MonitoringHub(bus_url=f"spool:{top}/spool", resource_monitoring_interval=0)
-        config = Config(executors=[executor], monitoring=hub, run_dir=f"{top}/runinfo", strategy="none")
-        with DataFlowKernel(config) as kernel:
-            monitor = FileMonitor(portable(moment), r"\.dat$", working_dir=folder, sleep_dur=0.2)
-            plain = python_app(task, data_flow_kernel=kernel)
-            watched = python_app(watch(monitor)(task), data_flow_kernel=kernel)
-
-            def once(app: Any, number: int) -> float:
-                began = time.perf_counter()
-                app(str(folder), number).result()
-                return time.perf_counter() - began
-
-            for number in range(10):
-                once(plain, number), once(watched, number)
-            found = []
-            for number in range(pairs):
-                if random.random() < 0.5:
-                    without, beside = once(plain, number), once(watched, number)
-                else:
-                    beside, without = once(watched, number), once(plain, number)
-                found.append((beside - without) * 1e3)
-                while any(watches_folder().glob("*/plan")):
-                    time.sleep(0.1)
-    mean, half = statistics.mean(found), 1.96 * statistics.stdev(found) / len(found) ** 0.5
-    ordered, reach = sorted(found), 0.98 * len(found) ** 0.5  # order statistics: binomial, normal approximation
-    middle = (len(found) - 1) / 2
-    low, high = max(0, math.floor(middle - reach)), min(len(found) - 1, math.ceil(middle + reach))
-    return {
-        "pairs": pairs,
-        "mean_ms": mean, "mean_low_ms": mean - half, "mean_high_ms": mean + half,
-        "median_ms": statistics.median(found), "median_low_ms": ordered[low], "median_high_ms": ordered[high],
-    }  # fmt: skip
+    table(
+        "Milliseconds by which a watch delays a task's return, with bootstrapped 95 % intervals",
+        [
+            {"what": row["what"], "task (s)": row["task_s"], "pairs": row["pairs"]}
+            | {name: cell(row, name) for name in ("mean", "middle", "median")}
+            for row in rows
+        ],
+    )
+    high = rows[0]["mean_high_ms"]
+    print(f"The mean's interval for tasks alone is {'' if high < 10 else 'NOT '}under 10 ms.")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--files", type=int, default=20)
-    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=80)
     parser.add_argument("--settle", type=float, default=0.2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
-    result: dict[str, Any] = {"scans": [], "delays": {}}
-    for size in args.sizes:
-        result["scans"].append(scans(size))
-        print(json.dumps(result["scans"][-1]))
-    for name, events in (("events", True), ("polling every second", False)) if args.files else ():
-        found = sorted(delays(args.files, events=events, settle=args.settle))
-        result["delays"][name] = {
-            "settle": args.settle, "median": statistics.median(found), "p95": found[int(0.95 * (len(found) - 1))],
-        }  # fmt: skip
-        print(name, json.dumps(result["delays"][name]))
+    result: dict[str, Any] = {"load_before": os.getloadavg()[0]}
+    if args.sizes:
+        result["scans"] = [scans(size) for size in args.sizes]
+        table("Scans (seconds; shares of one processor while nothing happens)", result["scans"])
+    if args.files:
+        result["delays"] = [delay(name, args.files, args.settle) for name in ("events", "polling every second")]
+        table("From a file's close to its callback (seconds)", result["delays"])
     if args.pairs:
         result["return_time"] = return_times(args.pairs)
-        print(json.dumps(result["return_time"]))
+        return_table(result["return_time"])
+    result["load_after"] = os.getloadavg()[0]
+    print(f"\nLoad of the machine: {result['load_before']:.1f} before, {result['load_after']:.1f} after")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def delay(name: str, files: int, settle: float) -> dict[str, Any]:
+    found = sorted(delays(files, events=name == "events", settle=settle))
+    return {"with": name, "files": files, "settle": settle, "median": statistics.median(found),
+            "p95": found[int(0.95 * (len(found) - 1))], "most": found[-1]}  # fmt: skip
 
 
 if __name__ == "__main__":

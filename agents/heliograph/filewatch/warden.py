@@ -159,6 +159,9 @@ def log_to(path: str) -> None:
 
 def main(folder: str) -> None:
     detach(nice=NICE)
+    with contextlib.suppress(OSError, AttributeError):
+        # What wakes up here, and in callbacks, waits for its turn instead of taking it from a task.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     top = Path(folder)
     log_to(str(top / "warden.log"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
