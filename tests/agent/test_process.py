@@ -206,6 +206,35 @@ def test_the_submitting_nodes_agent_ships_on_what_others_left_in_the_run_directo
     journal.close()
 
 
+@pytest.mark.slow
+def test_the_submitting_nodes_agent_outlives_the_run_when_one_elsewhere_found_no_way_to_the_bus(place: Place) -> None:
+    """The other says so at its first failure and gives up on the bus half a minute later: the run may be over then."""
+    from heliograph import bus
+    from heliograph.agent import forward
+
+    place.known_route()
+    forward.announce(str(place.run_dir))
+    journal = Journal.open(place.route(owner=True))
+    journal.append(task(1))
+    journal.close()
+    place.receive(30, until=lambda: len(place.of(m.JournalClosed)) == 1 and bool(place.of(m.AgentStatus)))
+    time.sleep(6)  # twice as long as it takes to end otherwise
+    batch = m.Batch(
+        version=1,
+        run="run-1",
+        cls="states",
+        agent="far",
+        host="far",
+        boot="",
+        sources=[m.Source("far-away", [5])],
+        records=[msgspec.Raw(m.encode(task(77)))],
+    )
+    publisher = bus.open_publisher(f"spool:{spool_path(place.run_dir)}", name="far")
+    publisher.publish([bus.Outgoing(run="run-1", cls=m.Class.STATES, body=m.encode(batch))])
+    place.receive(30, until=lambda: "far-away:5" in place.ids)
+    assert "far-away:5" in place.ids
+
+
 @pytest.mark.parametrize("far", [False, True], ids=["from a journal here", "from a spool in the run directory"])
 def test_a_command_is_shipped_like_a_record_but_not_to_the_writer(place: Place, far: bool) -> None:
     from heliograph import bus

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from heliograph import messages as m
 from heliograph import state
 from heliograph.agent.outbox import Outbox
@@ -197,6 +199,37 @@ def test_an_odd_spool_of_others_does_not_end_the_shipping_of_our_own(tmp_path: P
     shipper.stop()
     shipper.join(5)
     assert bus.numbers == [1]
+
+
+@pytest.mark.parametrize("owner", [False, True], ids=["elsewhere", "on the submitting node"])
+def test_who_cannot_publish_elsewhere_announces_the_spool_and_uses_it_in_time(tmp_path: Path, owner: bool) -> None:
+    """In time, however long the waits between its tries have become; and never where the run itself lives."""
+    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    tried: list[Outgoing] = []
+
+    def refuse(outgoing: Outgoing) -> None:
+        tried.append(outgoing)
+        raise BusUnavailable("no route to host")
+
+    away, spool = FakeBus(refuse), FakeBus(lambda _: None)
+    route = Route(run="r", run_dir=str(tmp_path), owner=owner, hub="h")
+    resolver = Resolver(route, ask=lambda _: Target(bus="http://elsewhere"), grace=4.0)
+    shipper = Shipper(route, "agent", outcomes, lambda target, _: spool if target.fallback else away, resolver)
+    _, outbox = filled(tmp_path / "state", [task(1)])
+    (parcel,) = outbox.take(0.0)
+    shipper.start()
+    shipper.submit(parcel)
+    if owner:
+        wait_for(lambda: len(tried) > 2, 60)
+        assert resolver.until_fallback() == float("inf")
+        assert not spool_path(tmp_path).exists()
+    else:
+        wait_for((spool_path(tmp_path) / "new").is_dir, 60)
+        assert 0 < resolver.until_fallback() <= 4.1
+        wait_for(outcomes.qsize, 60)
+        assert spool.numbers == [1]
+    shipper.stop()
+    shipper.join(5)
 
 
 def test_records_of_many_journals_travel_in_one_batch(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ class Agent:
             elif part.recording:
                 self._tell_status({run}, ended=True)
                 part.end_journal()
-            elif run not in here and part.outbox.empty():
+            elif run not in here and part.outbox.empty() and not part.lingers:
                 part.stop(0.0)
                 self._dropped_samples += part.outbox.thinned
                 self._watch.forget(run)
@@ -261,7 +261,9 @@ class Agent:
         if not self._leaving and moment - self._quiet_since >= QUIET:
             self._leaving = True
             self._close_own()
-        return self._leaving and not self._journals.any() and all(p.outbox.empty() for p in self._runs.values())
+        if not self._leaving or self._journals.any():
+            return False
+        return all(part.outbox.empty() and not part.lingers for part in self._runs.values())
 
     def _close_own(self) -> None:
         self._tell_status(set(self._runs), ended=True)
@@ -270,7 +272,8 @@ class Agent:
 
     def _rest(self, moment: float, active: bool) -> float:
         """How long to sleep: not past anything that is due."""
-        self._nap = SHORT_NAP if active or self._leaving else min(LONG_NAP, self._nap * 1.5)
+        short = active or (self._leaving and self._journals.any())
+        self._nap = SHORT_NAP if short else min(LONG_NAP, self._nap * 1.5)
         due = [self._watch.next_at(self._journals.intervals()), self._leases.next_at()]
         due += [part.outbox.next_at() for part in self._runs.values()]
         times = [at - moment for at in due if at is not None]

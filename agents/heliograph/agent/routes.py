@@ -98,6 +98,13 @@ class Resolver:
             self._look_at = min(self._look_at, moment + 1.0)
             self._from_hub = False
 
+    def until_fallback(self) -> float:
+        """Seconds until the spool takes the place of a bus that fails; infinity when none would."""
+        if self._failing_since is None or self._fallback() is None:
+            return float("inf")
+        left = self._failing_since + self._grace - self._clock()
+        return left + 0.01 if left > 0 else float("inf")
+
     def try_again(self) -> None:
         """Give the bus itself another chance while the spool is used."""
         if self._found is not None:

@@ -51,6 +51,11 @@ class RunPart:
     def clock_offset(self) -> int | None:
         return self._shipper.clock_offset if self._shipper is not None else None
 
+    @property
+    def lingers(self) -> bool:
+        """Whether agents elsewhere may still leave records of this run for this one to ship on."""
+        return self._shipper is not None and self._shipper.lingers
+
     def learn(self, route: Route) -> None:
         """Another journal of the run: the owner's knows the run directory, and brings the spool to ship on."""
         better = replace(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from heliograph.agent.forward import Forwarder
+from heliograph.agent.forward import Forwarder, announce
 from heliograph.agent.outbox import Item, Parcel
 from heliograph.agent.routes import NoRoute, Resolver, Target
 from heliograph.bus import BadMessage, BadUrl, BusFull, BusUnavailable, Publisher, hidden, open_publisher
@@ -75,6 +75,8 @@ class Shipper(threading.Thread):
         self._forwarder: Forwarder | None = None
         self._forward_at = 0.0
         self._said: set[str] = set()
+        self.lingers = False
+        """Whether agents elsewhere may still leave something for this one to ship on."""
 
     def submit(self, parcel: Parcel) -> None:
         self._inbox.put(parcel)
@@ -124,6 +126,8 @@ class Shipper(threading.Thread):
                 self._trouble(str(error))
             except (BusUnavailable, BadUrl, OSError) as error:
                 self._trouble(str(error))
+                if not self._route.owner:
+                    announce(self._route.run_dir)
             except Exception as error:
                 # A carrier that breaks its promise must cost time, not records.
                 log.exception("Publishing failed in a way that it should not")
@@ -134,7 +138,8 @@ class Shipper(threading.Thread):
                     self._resolver.worked(self._target)
                 self._outcomes.put(Shipped(parcel=parcel, bad=bad))
                 return
-            self._stopping.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads a herd of agents
+            spread = wait * random.uniform(0.5, 1.0)  # noqa: S311 - spreads a herd of agents
+            self._stopping.wait(min(spread, self._resolver.until_fallback()))
             wait = min(LONGEST_WAIT, wait * 2)
 
     def _publish(self, parcel: Parcel, publisher: Publisher) -> list[Item]:
@@ -178,11 +183,13 @@ class Shipper(threading.Thread):
         self._forward_at = time.monotonic() + FORWARD_EVERY
         if self._forwarder is None:
             self._forwarder = Forwarder(self._route, self._agent)
+        self.lingers = self._forwarder.expects(time.monotonic())
         if not self._forwarder.anything():
             return
         try:
             publisher = self._current()
             if self._target is None or self._target.fallback or self._forwarder.is_target(self._target.bus):
+                self.lingers = False
                 return
             self._forwarder.forward(publisher)
         except (BusUnavailable, BusFull, BadUrl, OSError) as error:
