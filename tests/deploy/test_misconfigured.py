@@ -13,6 +13,7 @@ from tests.deploy.stack import Stack, docker, free_ports
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 DATABASE = "HELIOGRAPH_DATABASE=sqlite:////var/lib/heliograph/heliograph.db"
 BUS = "HELIOGRAPH_BUS=spool:/var/lib/heliograph/spool"
+ROLES = ("migrate", "writer", "hub", "dashboard", "filewatch")
 NEWER = (
     "import sqlite3; c = sqlite3.connect('/var/lib/heliograph/heliograph.db'); "
     "c.execute(\"UPDATE alembic_version SET version_num = '9999'\"); c.commit()"
@@ -46,7 +47,7 @@ def refused(ran: subprocess.CompletedProcess[str], *told: str) -> None:
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize("role", ["migrate", "writer", "hub"])
+@pytest.mark.parametrize("role", ROLES)
 def test_a_secret_that_is_missing(image: str, volume: str, role: str) -> None:
     settings = env("HELIOGRAPH_DATABASE_FILE=/secrets/database", BUS)
     refused(run(image, volume, role, options=settings), "HELIOGRAPH_DATABASE_FILE names /secrets/database")
@@ -76,7 +77,7 @@ def test_a_wrong_url(image: str, volume: str, settings: tuple[str, ...], told: s
 def test_a_database_of_a_newer_version(image: str, volume: str) -> None:
     assert run(image, volume, "migrate", options=env(DATABASE)).returncode == 0
     docker("run", "--rm", "-v", f"{volume}:/var/lib/heliograph", "--entrypoint", "python", image, "-c", NEWER)
-    for role in ("migrate", "writer", "hub"):
+    for role in ROLES:
         refused(run(image, volume, role, options=env(DATABASE, BUS)), "newer Heliograph", "9999")
 
 
@@ -85,7 +86,9 @@ def test_a_port_in_use(image: str, volume: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for role, setting in (("hub", "HELIOGRAPH_HUB_PORT"), ("writer", "HELIOGRAPH_HEALTH_PORT")):
+        health = "HELIOGRAPH_HEALTH_PORT"
+        settings = {"hub": "HELIOGRAPH_HUB_PORT", "dashboard": "HELIOGRAPH_DASHBOARD_PORT"}
+        for role, setting in (settings | {"writer": health, "filewatch": health}).items():
             options = (*env(DATABASE, BUS, f"{setting}={port}"), "--network", "host")
             refused(run(image, volume, role, options=options), f"port {port} on 127.0.0.1 is in use")
 
@@ -93,7 +96,7 @@ def test_a_port_in_use(image: str, volume: str) -> None:
 def test_a_volume_that_cannot_be_written(image: str, volume: str) -> None:
     # Something in it, or Docker would give the empty volume the owner that the folder has in the image.
     docker("run", "--rm", "-u", "0", "-v", f"{volume}:/v", "--entrypoint", "touch", image, "/v/of-somebody-else")
-    for role in ("migrate", "writer"):
+    for role in ("migrate", "writer", "filewatch"):
         refused(run(image, volume, role, options=env(DATABASE, BUS)), "/var/lib/heliograph")
 
 

@@ -59,16 +59,19 @@ def newer(url: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
 
-@pytest.mark.parametrize("role", ["writer", "hub", "migrate"])
+@pytest.mark.parametrize("role", ["writer", "hub", "dashboard", "filewatch", "migrate"])
 def test_roles_refuse_what_cannot_work(role: str, tmp_path: Path, database: str) -> None:
-    bus = f"spool:{tmp_path}/spool"
-    refused(heliograph(role, bus=bus), "no database is named: give --database URL or set HELIOGRAPH_DATABASE")
-    refused(heliograph(role, "--database", f"mysql://u:{TOKEN}@h/d", bus=bus), "database URL of unknown kind")
+    given = {"bus": f"spool:{tmp_path}/spool", "data": str(tmp_path)}
+    given |= {"health_port": "0", "hub_port": "0", "dashboard_port": "0"}
+    missing = f"{tmp_path}/secrets/database"
+    refused(heliograph(role, **given), "no database is named: give --database URL or set HELIOGRAPH_DATABASE")
+    refused(heliograph(role, database_file=missing, **given), f"HELIOGRAPH_DATABASE_FILE names {missing}, which cannot")
+    refused(heliograph(role, database=f"mysql://u:{TOKEN}@h/d", **given), "database URL of unknown kind")
     newer(database)
-    refused(heliograph(role, "--database", database, bus=bus), "newer Heliograph")
+    refused(heliograph(role, database=database, **given), "newer Heliograph")
 
 
-@pytest.mark.parametrize("role", ["writer", "hub"])
+@pytest.mark.parametrize("role", ["writer", "hub", "filewatch"])
 def test_roles_refuse_a_wrong_bus(role: str, database: str) -> None:
     refused(heliograph(role, database=database), "no bus is named")
     refused(heliograph(role, "--bus", f"ampq://u:{TOKEN}@h/", database=database), "has no known scheme")

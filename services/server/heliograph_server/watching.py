@@ -16,6 +16,7 @@ from heliograph_filewatch.config import BadWatchFile, ServiceConfig, WatchFile, 
 from heliograph_filewatch.kept import StateInUse
 from heliograph_filewatch.metrics import FilewatchMetrics
 from heliograph_filewatch.service import Service
+from heliograph_server import storage
 from heliograph_server.errors import SetupError
 from heliograph_server.given import checked_bus, needed, placement_of
 from heliograph_server.health import HealthServer
@@ -43,6 +44,7 @@ def config_of(settings: Settings) -> ServiceConfig:
 
 def run(settings: Settings) -> int:
     config = config_of(settings)
+    storage.refuse_unusable(config.database)
     metrics = FilewatchMetrics()
     stop = Stop()
     stop.on_signals()
