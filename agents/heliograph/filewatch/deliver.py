@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from heliograph.failure import redact
+from heliograph.filewatch.below import by_link
 from heliograph.filewatch.calls import Call
 from heliograph.filewatch.config import Notice, Notify, Rule, WatchConfig, rule_key
 from heliograph.filewatch.keeper import LIMIT
@@ -93,8 +94,10 @@ class Deliveries:
             key = next(iter(self._waiting))
             rule, queue = self._rules[key], self._waiting[key]
             batch = _batch(queue, self._prefix, command=rule.callback is not None and rule.callback.kind == "command")
+            batch = self._still_inside(batch)
             try:
-                self._start(rule, batch)
+                if batch:
+                    self._start(rule, batch)
             except (OSError, MemoryFailed) as error:
                 log.warning("Watch %s: no callback can be started now: %s", self._config.watch, error)
                 queue.extendleft(reversed(batch))
@@ -170,6 +173,17 @@ class Deliveries:
         sequence = self._memory.starting(batch)
         work = _Work(rule=rule, deliveries=batch, sequence=sequence, repeat=any(d.repeat for d in batch))
         self._pool.start(call, work)
+
+    def _still_inside(self, batch: list[Delivery]) -> list[Delivery]:
+        """Where links do not count: without what one leads to by now. Such files are done with."""
+        if self._config.links:
+            return batch
+        astray = {delivery for delivery in batch if by_link(self._config.root, delivery.path)}
+        if not astray:
+            return batch
+        log.warning("Watch %s: %d files are behind symbolic links by now", self._config.watch, len(astray))
+        self._complete(list(astray))
+        return [delivery for delivery in batch if delivery not in astray]
 
     def _ended(self, ended: Ended[_Work]) -> None:
         work, callback = ended.what, ended.what.rule.callback

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from heliograph import state
+from heliograph.filewatch.below import version_below
 from heliograph.filewatch.config import BadWatch, Notify, WatchConfig
 from heliograph.filewatch.deliver import Deliveries, Report
 from heliograph.filewatch.events import Events
@@ -25,8 +25,7 @@ from heliograph.filewatch.rounds import Rounds
 from heliograph.filewatch.scan import Scan, Version, version_of
 from heliograph.filewatch.settle import Settling
 from heliograph.filewatch.stats import Stats
-from heliograph.messages import WatchClosed, WatchOpened
-from heliograph.payload import clip, now
+from heliograph.filewatch.told import watch_closed, watch_opened
 
 __all__ = ["Engine", "Report", "Stats"]
 log = logging.getLogger("heliograph.filewatch")
@@ -63,19 +62,7 @@ class Engine:
         self._ending = self._closed = False
         self._last_scan_done = False
         self._complaints: set[str] = set()
-        at, mono = now()
-        report(
-            WatchOpened(
-                at=at,
-                mono=mono,
-                watch=config.watch,
-                root=clip(config.root, 4096) or "",
-                host=state.host(),
-                patterns=[clip(p, 1000) or "" for rule in config.rules for p in rule.patterns][:100],
-                origin=config.origin,
-                number=config.number,
-            )
-        )
+        report(watch_opened(config))
         self._guarded(self._take_over)
 
     def step(self, now: float) -> float:
@@ -155,17 +142,7 @@ class Engine:
             nonlocal unfinished
             left = self._deliveries.kill() | self._settling.paths()
             unfinished = len(left)
-            at, mono = now()
-            self._report(
-                WatchClosed(
-                    at=at,
-                    mono=mono,
-                    watch=self.config.watch,
-                    files=self._deliveries.files,
-                    unfinished=unfinished,
-                    reason=reason,
-                )
-            )
+            self._report(watch_closed(self.config.watch, reason, files=self._deliveries.files, unfinished=unfinished))
 
         self._guarded(ending)
         if self._scan is not None:
@@ -248,9 +225,14 @@ class Engine:
                 self._rounds.next = now
 
     def _look(self, path: str, now: float) -> None:
-        version = version_of(self._prefix + path, links=self.config.links)
+        version = self._version(path)
         if version is not None and not self._memory.knows(path, version):
             self._settling.offer(path, version, now, time.time())
+
+    def _version(self, path: str) -> Version | None:
+        if self.config.links:
+            return version_of(self._prefix + path)
+        return version_below(self.config.root, path)
 
     def _settle(self, now: float) -> bool:
         """Look again at what is due; True when there is more."""
@@ -258,7 +240,7 @@ class Engine:
         wall = time.time()
         settled: list[tuple[str, Version]] = []
         for path in due:
-            version = version_of(self._prefix + path, links=self.config.links)
+            version = self._version(path)
             if version is None:
                 self._settling.drop(path)
             elif self._settling.settled(path, version, now, wall):

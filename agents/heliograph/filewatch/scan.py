@@ -106,10 +106,10 @@ def _to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def version_of(path: str, *, links: bool) -> Version | None:
-    """The present version of a regular file, None when there is none."""
+def version_of(path: str) -> Version | None:
+    """The present version of a regular file, or of the one that a link leads to; None when there is none."""
     with suppress(OSError, ValueError):
-        found = os.stat(path, follow_symlinks=links)
+        found = os.stat(path)
         if stat.S_ISREG(found.st_mode):
             return Version(found.st_size, found.st_mtime_ns, found.st_ino)
     return None

@@ -23,8 +23,8 @@ from heliograph.agent.detach import detach
 from heliograph.filewatch.memory import unfinished
 from heliograph.filewatch.owner import owner_alive, owner_of_this
 from heliograph.filewatch.plan import LOCK, TAKEN, Plan, forget_old, places, remove, take
+from heliograph.filewatch.told import watch_closed
 from heliograph.filewatch.watching import Watching, reporter
-from heliograph.messages import WatchClosed
 
 log = logging.getLogger("heliograph.filewatch")
 
@@ -114,9 +114,7 @@ def abandoned(place: Path, owner: str) -> None:
         plan = take(place)
         memory = plan.config.memory
         left = 0 if memory is None else unfinished(memory, owner)
-        at, mono = journals.now()
-        record = WatchClosed(at=at, mono=mono, watch=plan.config.watch, unfinished=left, reason="killed")
-        reporter(plan)(record)
+        reporter(plan)(watch_closed(plan.config.watch, "killed", unfinished=left))
         if plan.route is not None:
             journals.close_run(plan.route.run)
         log.warning("Watch %s was killed; %d files were found and not done with", plan.config.watch, left)
