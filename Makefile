@@ -6,7 +6,7 @@ DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
 JOBS ?= 3
-.PHONY: demo test screenshots test-compose bench install lint lock clean
+.PHONY: demo test screenshots test-compose test-kubernetes test-slurm bench install lint lock clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,7 @@ demo: $(DEMO_VENV)/.installed
 
 test: install
 	tests/tools/need.sh
+	tests/tools/helm.sh "$(CURDIR)/$(VENV)"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/tools/run.sh $(VENV)/bin/python $(JOBS) $(TESTS)
 
 # The deployment by compose.yaml, on the Docker engine that is there: all of it in a quarter of an hour, QUICK=1 in three
@@ -35,6 +36,17 @@ test: install
 test-compose: install
 	tests/tools/docker.sh
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -m "compose$(if $(QUICK), and not slow)" tests/deploy $(TESTS)
+
+# The page on Slurm, on a cluster of a head and three nodes in containers.
+test-slurm: install
+	tests/tools/docker.sh
+	$(VENV)/bin/python -m pytest -m slurm tests/slurm $(TESTS)
+
+# The chart on a real Kubernetes: the one that kubectl reaches, or the one that a command brings (see the script).
+test-kubernetes: install
+	tests/tools/helm.sh "$(CURDIR)/$(VENV)"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/tools/kubernetes.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest -m kubernetes tests/kubernetes $(TESTS)
 
 # The pictures of the dashboard in the documentation, made by the test that opens every page.
 screenshots: install

@@ -1,16 +1,16 @@
 {{/* Names, labels and the image. */}}
 
 {{- define "heliograph.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 35 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Forty characters, so that what is appended fits into the 63 of a label. */}}
+{{/* Thirty-five characters, so that what is appended fits: a Job gives its pods names of up to 63. */}}
 {{- define "heliograph.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 35 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := include "heliograph.name" . -}}
-{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 35 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
