@@ -8,7 +8,7 @@ leaving a trace.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -63,12 +63,15 @@ class RunFold:
 
     run: str
     origins: Mapping[str, int]
+    id: int = 0
+    """What the database calls the run."""
     horizon: int | None = None
     tasks: dict[int, TaskRow] = field(default_factory=dict)
     tries: dict[tuple[int, int], TryRow] = field(default_factory=dict)
     edges: set[tuple[int, int, int]] = field(default_factory=set)
-    samples: list[tuple[Any, ...]] = field(default_factory=list)
-    node_samples: list[tuple[Any, ...]] = field(default_factory=list)
+    samples: list[list[Any]] = field(default_factory=list)
+    node_samples: list[list[Any]] = field(default_factory=list)
+    """Rows of the tables of that name, but for texts that stand where ids will."""
     rows: dict[str, dict[tuple[Any, ...], Row]] = field(default_factory=dict)
     """Tables that are written now and then: table → key → row, to be merged by `merge.RULES`."""
     first_seen: int = MAX_TIME
@@ -76,17 +79,27 @@ class RunFold:
 
     def add(self, record: Record) -> None:
         """Fold one record in. Raises Unusable."""
-        at = record.at
-        if not 0 < at < MAX_TIME:
-            raise Unusable(f"time {at} is no time in microseconds since 1970")
-        handler = _HANDLERS.get(type(record))
-        if handler is None:
-            raise Unusable(f"{type(record).__name__} is not stored by this version")
-        handler(self, record)
-        if at < self.first_seen:  # noqa: PLR1730 — once a record, and min() costs four times as much
-            self.first_seen = at
-        if at > self.last_seen:  # noqa: PLR1730
-            self.last_seen = at
+        for _, error in self.add_all((record,)):
+            raise error
+
+    def add_all(self, records: Sequence[Record]) -> list[tuple[int, Unusable]]:
+        """Fold these in; returns where those stand that could not be, and why."""
+        unusable, handlers = [], _HANDLERS
+        first, last = self.first_seen, self.last_seen
+        for index, record in enumerate(records):
+            at = record.at
+            try:
+                handler = handlers.get(type(record), _not_stored) if 0 < at < MAX_TIME else _no_time
+                handler(self, record)
+            except Unusable as error:
+                unusable.append((index, error))
+                continue
+            if at < first:  # noqa: PLR1730 — once a record, and min() costs four times as much
+                first = at
+            if at > last:  # noqa: PLR1730
+                last = at
+        self.first_seen, self.last_seen = first, last
+        return unusable
 
     def put(self, table: str, key: tuple[Any, ...], row: Row) -> None:
         rows = self.rows.setdefault(table, {})
@@ -135,14 +148,16 @@ def _state(fold: RunFold, record: TaskState) -> None:
     rank = RANK.get(record.state)
     if rank is None:
         raise Unusable(f"unknown state {record.state[:64]!r}")
-    key, number = fold.key(record), _try_number(record.try_)
-    joins = fold.others(record, record.joins) if record.joins else ()
+    key, number = fold.key(record), record.try_
+    if not 0 <= number <= MAX_TRY:
+        _try_number(number)
+    joins = fold.others(record, record.joins) if record.joins else None
     task = fold.tasks.get(key) or fold.task(key)
     row = fold.tries.get((key, number)) or fold.try_(key, number)
     tasks.enter(task, row, rank, record.at)
     tasks.change(task, row, record)
-    for other in joins:
-        fold.edges.add((key, number, other))
+    if joins:
+        fold.edges.update((key, number, other) for other in joins)
     if record.fail_history:
         fold.put("failures", (key, number), {"history": record.fail_history})
 
@@ -176,18 +191,29 @@ def _try_number(number: int) -> int:
     return number
 
 
+def _no_time(_fold: RunFold, record: Record) -> None:
+    raise Unusable(f"time {record.at} is no time in microseconds since 1970")
+
+
+def _not_stored(_fold: RunFold, record: Record) -> None:
+    raise Unusable(f"{type(record).__name__} is not stored by this version")
+
+
 # -- samples ---------------------------------------------------------------------------------------------------------
 
 
 def _sample(fold: RunFold, r: TaskSample) -> None:
-    key, number = fold.key(r), _try_number(r.try_)
-    _not_late(fold, r.at)
+    key, number = fold.key(r), r.try_
+    if not 0 <= number <= MAX_TRY:
+        _try_number(number)
+    if fold.horizon is not None:
+        _not_late(fold, r.at)
     fold.samples.append(
-        (
-            key, number, r.at, r.host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms, r.threads,
-            r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary, finite(r.memory_percent),
-            r.status, r.cpu_num, int(r.shared), int(r.last), finite(r.interval),
-        )
+        [
+            fold.id, key, number, r.at, r.host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms,
+            r.threads, r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary,
+            finite(r.memory_percent), r.status, r.cpu_num, 1 if r.shared else 0, 1 if r.last else 0, finite(r.interval),
+        ]
     )  # fmt: skip
 
 
@@ -195,13 +221,13 @@ def _node_sample(fold: RunFold, r: NodeSample) -> None:
     _not_late(fold, r.at)
     gpus = json.dumps([_gpu(gpu) for gpu in r.gpus], separators=(",", ":")) if r.gpus else None
     fold.node_samples.append(
-        (
-            r.host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle, r.cpu_iowait,
-            finite(r.load1), finite(r.load5), finite(r.load15), r.memory_total, r.memory_available, r.memory_used,
-            r.swap_used, r.disk_read, r.disk_write, r.disk_total, r.disk_free, r.net_received, r.net_sent,
-            r.cgroup_memory_limit, r.cgroup_memory_used, finite(r.cgroup_cpu_limit), finite(r.cpu_pressure),
-            finite(r.memory_pressure), finite(r.io_pressure), gpus, r.processes,
-        )
+        [
+            fold.id, r.host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle,
+            r.cpu_iowait, finite(r.load1), finite(r.load5), finite(r.load15), r.memory_total, r.memory_available,
+            r.memory_used, r.swap_used, r.disk_read, r.disk_write, r.disk_total, r.disk_free, r.net_received,
+            r.net_sent, r.cgroup_memory_limit, r.cgroup_memory_used, finite(r.cgroup_cpu_limit),
+            finite(r.cpu_pressure), finite(r.memory_pressure), finite(r.io_pressure), gpus, r.processes,
+        ]
     )  # fmt: skip
 
 

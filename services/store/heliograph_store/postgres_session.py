@@ -12,12 +12,15 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import psycopg
+from psycopg import errors
 from sqlalchemy import Table
 
-from heliograph_store.sql import Values, add_sql, changes_of, delete_empty, update_run_sql
+from heliograph_store.sql import Change, Values, add_sql, changes_of, delete_empty, update_run_sql
 
 FEW: Final = 12
 """Up to so many rows, single statements cost less than a staging table."""
+
+MEASURED: Final = frozenset({"samples", "node_samples"})
 
 
 class PostgresSession:
@@ -57,13 +60,25 @@ class PostgresSession:
         if rows:
             self._copy(table.name, rows)
 
+    def update(self, table: Table, changes: Sequence[Change]) -> None:
+        self.replace(table, [now for _, now in changes])
+
     def replace(self, table: Table, rows: Sequence[Values]) -> None:
         self._staged(table, rows, replace=True)
 
-    def insert_missing(self, table: Table, rows: Sequence[Values]) -> int:
+    def insert_missing(self, table: Table, rows: Sequence[Sequence[Any]]) -> int:
+        if len(rows) > FEW and table.name in MEASURED:
+            # Samples come a second time only when a batch does: most often they can go straight in, for half the work.
+            try:
+                with self._cursor.connection.transaction():
+                    self._copy(table.name, rows)
+            except errors.UniqueViolation:
+                pass
+            else:
+                return len(rows)
         return self._staged(table, rows, replace=False)
 
-    def _staged(self, table: Table, rows: Sequence[Values], *, replace: bool) -> int:
+    def _staged(self, table: Table, rows: Sequence[Sequence[Any]], *, replace: bool) -> int:
         if not rows:
             return 0
         if len(rows) <= FEW:
@@ -77,7 +92,7 @@ class PostgresSession:
         self._cursor.execute(_upsert_staged(table, replace=replace), (rows[0][0],))
         return self._cursor.rowcount
 
-    def _copy(self, target: str, rows: Iterable[Values]) -> None:
+    def _copy(self, target: str, rows: Iterable[Sequence[Any]]) -> None:
         with self._cursor.copy(f"COPY {target} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from msgspec.structs import astuple
 from sqlalchemy import Table
 
 from heliograph.messages import Aside, Record, TaskDescribed, TaskEnded, TaskRunning, TaskState
@@ -22,12 +23,12 @@ from heliograph_store.rollup import Deltas
 from heliograph_store.schema import NUMBER_BITS, NUMBER_MASK
 from heliograph_store.session import Session
 from heliograph_store.sql import Values
-from heliograph_store.tasks import TaskRow, TryRow, task_values, try_values
+from heliograph_store.tasks import TaskRow, TryRow
 
 KEPT_BYTES: Final = 4096
 """How much of a record that was put aside is kept."""
 MAX_REASON: Final = 500
-_OF_TRIES: Final = (TaskDescribed, TaskState, TaskRunning, TaskEnded)
+_OF_TRIES: Final = frozenset({TaskDescribed, TaskState, TaskRunning, TaskEnded})
 _ZERO: Final = frozenset({"app", "runs_on"})
 """Columns of `tasks` in which 0 stands for 'not known'."""
 
@@ -68,7 +69,7 @@ def folded_names(folds: Iterable[RunFold]) -> list[tuple[Table, set[str]]]:
             names.update((row.executor, row.worker, row.pool, row.block))
         for table, samples in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
             for at, dictionary in _name_places(table):
-                texts[dictionary].update({sample[at - 1] for sample in samples})
+                texts[dictionary].update({sample[at] for sample in samples})
         for name, rows in fold.rows.items():
             if name != "runs":
                 for values in _as_values(schema.metadata.tables[name], 0, rows):
@@ -100,11 +101,8 @@ class RunRows:
 
     def prepare(self, records: Sequence[Record], origins: Mapping[str, int]) -> RunFold:
         """A fold that holds the stored rows of all tasks that these records concern."""
-        touched = {
-            origins[record.origin] << NUMBER_BITS | record.number
-            for record in records
-            if isinstance(record, _OF_TRIES) and 0 <= record.number <= NUMBER_MASK
-        }
+        named = {(r.origin, r.number) for r in records if type(r) in _OF_TRIES}  # type: ignore[attr-defined]
+        touched = [origins[origin] << NUMBER_BITS | number for origin, number in named if 0 <= number <= NUMBER_MASK]
         return self.load(touched, origins)
 
     def load(self, touched: Collection[int], origins: Mapping[str, int]) -> RunFold:
@@ -113,7 +111,7 @@ class RunRows:
         self._tasks = {values[1]: values for values in self.session.select_tasks(schema.tasks, run, touched)}
         stored = self.session.select_tasks(schema.tries, run, self._tasks.keys())
         self._tries = {(values[1], values[2]): values for values in stored}
-        fold = RunFold(name, origins, self.run.row["horizon"])
+        fold = RunFold(name, origins, run, self.run.row["horizon"])
         for key, values in zip(self._tasks, self._texts(schema.tasks, list(self._tasks.values())), strict=True):
             fold.tasks[key] = TaskRow(*values[1:])
         for at, values in zip(self._tries, self._texts(schema.tries, list(self._tries.values())), strict=True):
@@ -149,10 +147,8 @@ class RunRows:
         apps = self._write_tasks(fold, deltas)
         self._write_tries(fold, deltas, apps)
         session.insert_missing(schema.edges, [(run, *edge) for edge in sorted(fold.edges)])
-        new = session.insert_missing(schema.samples, self._ids(schema.samples, ((run, *s) for s in fold.samples)))
-        new += session.insert_missing(
-            schema.node_samples, self._ids(schema.node_samples, ((run, *s) for s in fold.node_samples))
-        )
+        new = session.insert_missing(schema.samples, self._named(schema.samples, fold.samples))
+        new += session.insert_missing(schema.node_samples, self._named(schema.node_samples, fold.node_samples))
         for name, rows in sorted(fold.rows.items()):
             if name != "runs":
                 self._write_rows(schema.metadata.tables[name], rows)
@@ -165,8 +161,8 @@ class RunRows:
     def write_derived(self, fold: RunFold) -> None:
         """Write the derived columns of what `load` loaded, and add it all to rollups that know nothing of it yet."""
         run, session, deltas = self.run.id, self.session, Deltas(self.run.id)
-        tasks = self._ids(schema.tasks, ((run, *task_values(row)) for row in fold.tasks.values()))
-        tries = self._ids(schema.tries, ((run, *try_values(row)) for row in fold.tries.values()))
+        tasks = self._ids(schema.tasks, [[run, *astuple(row)] for row in fold.tasks.values()])
+        tries = self._ids(schema.tries, [[run, *astuple(row)] for row in fold.tries.values()])
         apps = {row[1]: row[2] for row in tasks}
         for row in tasks:
             deltas.task(None, row)
@@ -180,7 +176,7 @@ class RunRows:
     def _write_tasks(self, fold: RunFold, deltas: Deltas) -> dict[int, tuple[int, int]]:
         """Returns the app of every task before and now."""
         run, apps = self.run.id, {}
-        values = self._ids(schema.tasks, ((run, *task_values(row)) for row in fold.tasks.values()))
+        values = self._ids(schema.tasks, [[run, *astuple(row)] for row in fold.tasks.values()])
         new, changed = [], []
         for now in values:
             before = self._tasks.get(now[1])
@@ -191,15 +187,15 @@ class RunRows:
                 continue
             apps[now[1]] = (before[2], now[2])
             if before != now:
-                changed.append(now)
+                changed.append((before, now))
                 deltas.task(before, now)
         self.session.insert(schema.tasks, new)
-        self.session.replace(schema.tasks, changed)
+        self.session.update(schema.tasks, changed)
         return apps
 
     def _write_tries(self, fold: RunFold, deltas: Deltas, apps: Mapping[int, tuple[int, int]]) -> None:
         run = self.run.id
-        values = self._ids(schema.tries, ((run, *try_values(row)) for row in fold.tries.values()))
+        values = self._ids(schema.tries, [[run, *astuple(row)] for row in fold.tries.values()])
         new, changed = [], []
         for now in values:
             app_before, app = apps[now[1]]
@@ -209,10 +205,10 @@ class RunRows:
                 deltas.tries(app, None, app, now)
                 continue
             if before != now:
-                changed.append(now)
+                changed.append((before, now))
             deltas.tries(app_before, before, app, now)
         self.session.insert(schema.tries, new)
-        self.session.replace(schema.tries, changed)
+        self.session.update(schema.tries, changed)
 
     def _write_rows(self, table: Table, rows: Mapping[tuple[Any, ...], Row]) -> None:
         """Merge rows of a table that is written now and then with what is stored, and write the outcome."""
@@ -239,21 +235,22 @@ class RunRows:
         if any(row[column] != before[column] for column in before):
             self.session.update_run(tuple(row[column.name] for column in schema.runs.columns))
 
-    def _ids(self, table: Table, rows: Iterable[Values]) -> list[Values]:
+    def _ids(self, table: Table, rows: list[list[Any]]) -> list[Values]:
         """The rows with ids in the place of texts."""
-        places = [(at, self.names.ids(schema.metadata.tables[name])) for at, name in _name_places(table)]
+        return list(map(tuple, self._named(table, rows)))
+
+    def _named(self, table: Table, rows: list[list[Any]]) -> list[list[Any]]:
+        """The same rows, in which ids took the place of texts."""
         # What is unknown is NULL, but 0 in columns that indexes and rollups have for a key.
         zeros = _ZERO if table is schema.tasks else ()
         columns = table.c.keys()
-        finders = [(at, ids, 0 if columns[at] in zeros else None) for at, ids in places]
-        translated = []
-        for row in rows:
-            values = list(row)
-            for at, ids, nothing in finders:
-                text = values[at]
-                values[at] = nothing if text is None else ids[text]
-            translated.append(tuple(values))
-        return translated
+        for at, name in _name_places(table):
+            ids = self.names.ids(schema.metadata.tables[name])
+            nothing = 0 if columns[at] in zeros else None
+            for row in rows:
+                text = row[at]
+                row[at] = nothing if text is None else ids[text]
+        return rows
 
     def _texts(self, table: Table, rows: Sequence[Values]) -> Iterator[Values]:
         """The rows with texts in the place of ids."""
@@ -282,9 +279,9 @@ def _columns(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return keys, tuple(c.name for c in table.columns if c.name != "run" and c.name not in keys)
 
 
-def _as_values(table: Table, run: int, rows: Mapping[tuple[Any, ...], Row]) -> list[Values]:
+def _as_values(table: Table, run: int, rows: Mapping[tuple[Any, ...], Row]) -> list[list[Any]]:
     rest = _columns(table)[1]
-    return [(run, *key, *(row.get(name) for name in rest)) for key, row in rows.items()]
+    return [[run, *key, *(row.get(name) for name in rest)] for key, row in rows.items()]
 
 
 def _key_of(table: Table, values: Values) -> Values:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from heliograph_store.errors import StoreUnavailable
 from heliograph_store.postgres_session import PostgresSession
-from heliograph_store.sql import BadValue, TryAgain, Values
+from heliograph_store.sql import BadValue, Change, TryAgain, Values
 from heliograph_store.sqlite_session import SqliteSession
 from heliograph_store.store import Store, unavailable
 
@@ -44,10 +44,13 @@ class Session(Protocol):
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows that are known not to be there."""
 
+    def update(self, table: Table, changes: Sequence[Change]) -> None:
+        """Write rows that are known to be there and to have changed."""
+
     def replace(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows, or replace all columns of those that are there."""
 
-    def insert_missing(self, table: Table, rows: Sequence[Values]) -> int:
+    def insert_missing(self, table: Table, rows: Sequence[Sequence[Any]]) -> int:
         """Insert rows whose keys are not there yet; returns how many."""
 
     def add_names(self, table: Table, column: str, texts: Sequence[str]) -> None:

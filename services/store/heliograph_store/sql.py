@@ -14,6 +14,8 @@ from sqlalchemy import Table
 from heliograph_store.schema import runs
 
 Values = tuple[Any, ...]
+Change = tuple[Values, Values]
+"""A row as it is stored, and as it is to be; both have the same key."""
 
 
 class TryAgain(Exception):

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from itertools import compress
+from operator import ne
 from typing import Any
 
 from sqlalchemy import Table
 
-from heliograph_store.sql import BadValue, Values, add_sql, changes_of, delete_empty, update_run_sql
+from heliograph_store.sql import BadValue, Change, Values, add_sql, changes_of, delete_empty, update_run_sql
 
 
 class SqliteSession:
@@ -46,13 +49,24 @@ class SqliteSession:
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         self._many("INSERT", table, rows)
 
+    def update(self, table: Table, changes: Sequence[Change]) -> None:
+        # Rows that changed in the same columns share a statement: it leaves all indexes of other columns alone, where
+        # REPLACE would take a row out of every index and put it in again.
+        keys = len(table.primary_key.columns)
+        groups: defaultdict[tuple[bool, ...], list[Values]] = defaultdict(list)
+        for before, now in changes:
+            mask = tuple(map(ne, before, now))
+            groups[mask].append((*compress(now, mask), *now[:keys]))
+        for mask, rows in groups.items():
+            self._cursor.executemany(_update_sql(table, mask), rows)
+
     def replace(self, table: Table, rows: Sequence[Values]) -> None:
         self._many("REPLACE", table, rows)
 
-    def insert_missing(self, table: Table, rows: Sequence[Values]) -> int:
+    def insert_missing(self, table: Table, rows: Sequence[Sequence[Any]]) -> int:
         return self._many("INSERT OR IGNORE", table, rows)
 
-    def _many(self, verb: str, table: Table, rows: Sequence[Values]) -> int:
+    def _many(self, verb: str, table: Table, rows: Sequence[Sequence[Any]]) -> int:
         if not rows:
             return 0
         marks = ",".join("?" * len(rows[0]))
@@ -90,6 +104,13 @@ def _json_keys(keys: Iterable[Values]) -> str:
     if any(isinstance(part, str) and "\0" in part for key in keys for part in key):
         raise BadValue("NUL in a text")  # SQLite would take it, and cut it in JSON: then the key is never found
     return json.dumps(keys)
+
+
+@lru_cache(maxsize=1024)
+def _update_sql(table: Table, mask: tuple[bool, ...]) -> str:
+    changes = ", ".join(f"{name} = ?" for name in compress(table.c.keys(), mask))
+    keys = " AND ".join(f"{column.name} = ?" for column in table.primary_key.columns)
+    return f"UPDATE {table.name} SET {changes} WHERE {keys}"  # noqa: S608
 
 
 @cache

@@ -8,9 +8,10 @@ only in the database.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
+
+import msgspec
 
 from heliograph.messages import RANK, State, TaskDescribed, TaskEnded, TaskRunning, TaskState
 from heliograph_store.merge import larger, order, smaller
@@ -21,8 +22,7 @@ RUNNING: Final = RANK[State.RUNNING.value]
 RUNNING_ENDED: Final = RANK[State.RUNNING_ENDED.value]
 
 
-@dataclass(slots=True)
-class TaskRow:
+class TaskRow(msgspec.Struct, gc=False):
     """A row of `tasks` without its run; fields in the order of the columns. The last ones are `derive`'s."""
 
     task: int
@@ -52,8 +52,7 @@ class TaskRow:
     took: int | None = None
 
 
-@dataclass(slots=True)
-class TryRow:
+class TryRow(msgspec.Struct, gc=False):
     """A row of `tries` without its run; fields in the order of the columns."""
 
     task: int
@@ -95,10 +94,8 @@ class TryRow:
     octave: int | None = None
 
 
-TASK_COLUMNS: Final = tuple(f.name for f in fields(TaskRow))
-TRY_COLUMNS: Final = tuple(f.name for f in fields(TryRow))
-task_values = attrgetter(*TASK_COLUMNS)
-try_values = attrgetter(*TRY_COLUMNS)
+TASK_COLUMNS: Final = TaskRow.__struct_fields__
+TRY_COLUMNS: Final = TryRow.__struct_fields__
 
 _DESCRIBED: Final = (
     "app", "executor", "is_join", "memoize", "parent", "inputs", "outputs", "stdin", "stdout", "stderr", "resources"

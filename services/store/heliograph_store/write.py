@@ -16,11 +16,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
-from heliograph.messages import Aside, BadMessage, Batch, Record, decode_records, encode, record_ids
+from heliograph.messages import (
+    CLASS_OF,
+    Aside,
+    BadMessage,
+    Batch,
+    Record,
+    TaskRecord,
+    WatchOpened,
+    decode_records,
+    encode,
+    record_ids,
+)
 from heliograph_store.errors import StoreUnavailable
-from heliograph_store.fold import Late, RunFold, Unusable
+from heliograph_store.fold import Late, RunFold
 from heliograph_store.names import Names, Translation
 from heliograph_store.runwrite import RunRows, StoredRun, folded_names, stored_runs
 from heliograph_store.session import Session, write_session
@@ -34,6 +46,9 @@ LARGE: Final = 65_536
 """A record of more bytes is looked through for texts that must be cut."""
 MAX_RUN: Final = 255
 """Longest id of a run, in characters; a routing key holds no more either."""
+
+_TAGS: Final[Mapping[type, str]] = {kind: str(kind.__struct_config__.tag) for kind in CLASS_OF}
+_OF_TASKS: Final = frozenset(kind for kind in CLASS_OF if issubclass(kind, TaskRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +72,13 @@ class _Incoming:
 
     run: str
     records: list[Record] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
+    batches: list[tuple[Batch, frozenset[str]]] = field(default_factory=list)
+    """With the ids of their records that are broken."""
     broken: list[Aside] = field(default_factory=list)
+
+    def ids(self) -> list[str]:
+        """Of `records`; made only for those who have to name one."""
+        return [i for batch, bad in self.batches for i in record_ids(batch) if i not in bad]
 
 
 @dataclass
@@ -126,10 +146,10 @@ class Writer:
                 account.samples += rows.write(fold, asides)
         translation.remember()
         self._remember_origins(origins)
-        counts = Counter(type(record) for part in incoming for record in part.records)
+        counts = Counter(chain.from_iterable(map(type, part.records) for part in incoming))
         return WriteResult(
             records=sum(len(part.records) + len(part.broken) for part in incoming),
-            counts={str(kind.__struct_config__.tag): n for kind, n in counts.items()},
+            counts={_TAGS[kind]: n for kind, n in counts.items()},
             aside=tuple(account.aside),
             late=account.late,
             samples=account.samples,
@@ -137,7 +157,9 @@ class Writer:
 
     def _run_origins(self, session: Session, run: int, records: Sequence[Record]) -> dict[str, int]:
         """Index of every origin in these records; new ones get the next indexes."""
-        wanted = {origin for record in records if (origin := getattr(record, "origin", None)) is not None}
+        # Asked for by exact type: `isinstance` and `getattr` cost many times as much, and this is once a record.
+        wanted = {record.origin for record in records if type(record) in _OF_TASKS}  # type: ignore[attr-defined]
+        wanted |= {r.origin for r in records if type(r) is WatchOpened and r.origin is not None}
         known = self._origins.get(run, {})
         if wanted <= known.keys():
             return known
@@ -170,12 +192,11 @@ def _incoming(batches: Sequence[Batch]) -> list[_Incoming]:
             raise BadMessage(f"batch of a run whose id is longer than {MAX_RUN} characters or holds a NUL")
         part = runs.setdefault(batch.run, _Incoming(batch.run))
         good, broken = decode_records(batch)
-        if any(len(memoryview(raw)) > LARGE for raw in batch.records):
+        if max((len(memoryview(raw)) for raw in batch.records), default=0) > LARGE:
             good = [harmless(record) for record in good]
         part.records += good
         part.broken += broken
-        bad = {aside.record_id for aside in broken}
-        part.ids += [i for i in record_ids(batch) if i not in bad] if bad else record_ids(batch)
+        part.batches.append((batch, frozenset(aside.record_id for aside in broken)))
     return [runs[run] for run in sorted(runs)]
 
 
@@ -187,12 +208,11 @@ def _make_harmless(incoming: Sequence[_Incoming]) -> None:
 def _fold(fold: RunFold, part: _Incoming, account: _Account) -> list[Aside]:
     """Fold all records of a run in; returns those that could not be."""
     asides = list(part.broken)
-    for index, record in enumerate(part.records):
-        try:
-            fold.add(record)
-        except Unusable as error:
-            account.late += isinstance(error, Late)
-            asides.append(Aside(raw=encode(record), reason=str(error), record_id=part.ids[index]))
+    unusable = fold.add_all(part.records)
+    ids = part.ids() if unusable else []
+    for index, error in unusable:
+        account.late += isinstance(error, Late)
+        asides.append(Aside(raw=encode(part.records[index]), reason=str(error), record_id=ids[index]))
     account.aside += asides
     return asides
 
