@@ -82,6 +82,7 @@ def measure(clients: Sequence[Client], subjects: Sequence[Subject], cases: Seque
         answers: list[list[Answer]] = [[] for _ in clients]
         for turn in range(repeat + 1):
             for number, (client, s) in enumerate(zip(clients, subjects, strict=True)):
+                s.random.seed(f"{case.name} {turn}")  # of every size the same app, host, state
                 answer = ask(client, s, case)
                 if turn:  # the first one compiles statements
                     answers[number].append(answer)

@@ -47,6 +47,9 @@ class Straight:
     def read(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         return function(self.store, *args, **kwargs)
 
+    def read_seldom(self, _seconds: float, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self.store, *args, **kwargs)
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Run]]:

@@ -77,8 +77,12 @@ def in_order(tasks: list[Task], sort: Sort, descending: bool) -> list[int]:
     return [t for _, t in having] + sorted(t for t, v in value.items() if v is None)
 
 
-@pytest.mark.parametrize("small", [0, 1000], ids=["along the sort", "from the smallest set"])
-def test_every_filter_in_every_order(store: Store, small: int) -> None:
+@pytest.mark.parametrize(
+    ("small", "most"),
+    [(0, None), (1000, None), (0, 40), (40, 20)],
+    ids=["along the sort", "from the smallest set", "some looked up a page", "few looked up a page"],
+)
+def test_every_filter_in_every_order(store: Store, small: int, most: int | None) -> None:
     run = find_run(store, "run-1")
     assert run is not None
     everything = task_page(store, run.id, limit=1000)
@@ -88,17 +92,17 @@ def test_every_filter_in_every_order(store: Store, small: int) -> None:
     for filters, sort, descending in product(FILTERS, SORTS, (False, True)):
         expected = in_order([t for t in everything if matches(t, **filters)], sort, descending)
         found: list[int] = []
-        while page := task_keys(
-            store,
-            run.id,
-            Filters(**filters),
-            sort=sort,
-            descending=descending,
-            after=page_key(by_key[found[-1]], sort) if found else None,
-            limit=34,
-            small=small,
-        ):
-            found += page
+        after = None
+        while True:
+            page = task_keys(
+                store, run.id, Filters(**filters), sort=sort, descending=descending, after=after, limit=34,
+                small=small, most=most,
+            )  # fmt: skip
+            assert most is not None or page.reached is None, "without a bound nothing stops before the end"
+            found += page.tasks
+            after = page.reached or (page_key(by_key[found[-1]], sort) if page.tasks else None)
+            if after is None:
+                break
         assert found == expected, (filters, sort, descending)
         seen += len(found)
     assert seen > 20 * TASKS, "otherwise the filters find nothing"

@@ -7,6 +7,7 @@ at it at the same time, and again only when the run has changed since.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,7 +40,7 @@ class Data:
         self.given = 0
         self.asked = 0
         """Reads by pages, and those of them that went to the database; for metrics and tests."""
-        self._answers: OrderedDict[Any, tuple[int, Future[Any]]] = OrderedDict()
+        self._answers: OrderedDict[Any, tuple[int, Future[Any], float]] = OrderedDict()
 
     def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`function(store, *args, **kwargs)`. Raises what it raises, StoreError among it.
@@ -47,6 +48,15 @@ class Data:
         The run is the first argument or `run_id`; what concerns no run is asked again when anything changed.
         Do not change what comes back: others have the same.
         """
+        return self._read(0.0, function, args, kwargs)
+
+    def read_seldom(
+        self, seconds: float, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `read`, but what was read less than so many seconds ago is good enough though the run has changed."""
+        return self._read(seconds, function, args, kwargs)
+
+    def _read(self, lasts: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         version = self._versions.of(_run_of(args, kwargs))
         try:
             key = (function, tuple(map(_part, args)), tuple((k, _part(v)) for k, v in sorted(kwargs.items())))
@@ -56,13 +66,13 @@ class Data:
         with self._lock:
             self.given += 1
             known = self._answers.get(key)
-            if known is not None and known[0] >= version:
+            if known is not None and (known[0] >= version or time.monotonic() - known[2] < lasts):
                 self._answers.move_to_end(key)
                 future, mine = known[1], False
             else:
                 future, mine = Future(), True
                 self.asked += 1
-                self._answers[key] = (version, future)
+                self._answers[key] = (version, future, time.monotonic())
                 self._answers.move_to_end(key)
                 if len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
@@ -99,7 +109,7 @@ class Data:
 
 
 class _Uncached(Data):
-    def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _read(self, lasts: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         return function(self._open(), *args, **kwargs)
 
 

@@ -78,11 +78,15 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A page. `next` is what JSON can hold, None after the last page; `total` None when nobody has counted."""
+    """A page. `next` is what JSON can hold, None after the last page; `total` None when nobody has counted.
+
+    `so_far` says how far was looked when that was not far enough to fill the page; `next` looks on from there.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     next: Any = None
     total: int | None = None
+    so_far: str = ""
 
 
 Fetch = Callable[[Data, Run | None, Asked], Rows]
@@ -315,6 +319,9 @@ class Table:
             text = f"{self.noun} {span}, more follow" if page.next is not None else f"{self.noun} {span}"
         filtered = " that match these filters" if asked["filters"] else ""
         nothing = f"There are no {self.noun}{filtered}"
+        if page.so_far:
+            text = f"{self.noun} {span}. {page.so_far}; Next looks on." if shown else ""
+            nothing = f"Nothing found yet. {page.so_far}; Next looks on."
         return {
             "rows": [{**row, "row_id": str(row[self.key])} for row in page.rows],
             "next": page.next,

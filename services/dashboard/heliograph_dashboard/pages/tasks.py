@@ -20,15 +20,18 @@ from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.colours import app_colours
 from heliograph_dashboard.page import Page, View
-from heliograph_dashboard.spans import span
+from heliograph_dashboard.spans import LONGEST, span
 from heliograph_dashboard.urls import run_path
 from heliograph_store.read.kinds import TaskKind, host_names, task_kinds
 from heliograph_store.read.runs import Run
-from heliograph_store.read.tasks import Task, page_key, task_page
+from heliograph_store.read.task_order import MOST, Filters, task_keys
+from heliograph_store.read.tasks import Task, keys_of, page_key, tasks_of
 from heliograph_store.schema import split_task
 
 SORTS: Final = ("task", "began", "took")
 MAX_TEXT: Final = 200
+SELDOM: Final = 10.0
+"""Seconds for which what a search through texts found is good enough."""
 MAX_CHOICES: Final = 1000
 
 
@@ -40,10 +43,7 @@ def fetch(data: Data, run: Run | None, asked: Asked) -> Rows:
     shortest, longest = span(given.get("min", "")), span(given.get("max", ""))
     if (given.get("min") and shortest is None) or (given.get("max") and longest is None):
         return Rows(rows=[], total=0)
-    sort: Any = asked.sort if asked.sort in SORTS else "task"
-    page = data.read(
-        task_page,
-        run.id,
+    filters = Filters(
         app=given.get("app"),
         state=given.get("state"),
         executor=given.get("executor"),
@@ -51,33 +51,71 @@ def fetch(data: Data, run: Run | None, asked: Asked) -> Rows:
         min_took=shortest,
         max_took=longest,
         text=given.get("text", "")[:MAX_TEXT] or None,
+    )
+    sort: Any = asked.sort if asked.sort in SORTS else "task"
+    after, looked = _after(asked.after)
+    # A search through texts is long: what it found is looked up again at each tick, and only now and then anew.
+    keys = data.read_seldom(
+        SELDOM if filters.text else 0.0,
+        task_keys,
+        run.id,
+        filters,
         sort=sort,
         descending=asked.descending,
-        after=_after(asked.after),
+        after=after,
         limit=asked.limit + 1,
+        most=MOST,
     )
-    more, page = len(page) > asked.limit, page[: asked.limit]
+    more = len(keys.tasks) > asked.limit
+    page = data.read(tasks_of, run.id, tuple(keys.tasks[: asked.limit]))
     kinds = data.read(task_kinds, run.id)
     colours = app_colours({kind.app for kind in kinds})
+    goes_on = page_key(page[-1], sort) if more and page else keys.reached
+    looked = 0 if goes_on is None else looked + keys.looked
+    all_ = sum(kind.tasks for kind in kinds)
+    named = _named(data, run, filters) if after is None else []
     return Rows(
-        rows=[_row(run, task, colours) for task in page],
-        next=_as_json(page_key(page[-1], sort)) if more else None,
+        rows=[_row(run, task, colours) for task in [*named, *(task for task in page if task not in named)]],
+        next=None if goes_on is None else [*goes_on, looked],
         total=_total(kinds, given),
+        so_far="" if more or goes_on is None else f"Looked through about {min(looked, all_):,} of {all_:,} tasks",
     )
 
 
-def _after(after: Any) -> Any:
-    """A place in the order as it came from the browser: numbers only."""
+def _named(data: Data, run: Run, filters: Filters) -> list[Task]:
+    """The tasks whose number was typed, before all others: nobody waits for them until a search comes by."""
+    text = filters.text or ""
+    if not (text.isascii() and text.isdecimal() and len(text) < 12):
+        return []
+    found = data.read(tasks_of, run.id, tuple(data.read(keys_of, run.id, int(text))))
+    low, high = filters.min_took or 0, filters.max_took if filters.max_took is not None else LONGEST
+    bounded = filters.min_took is not None or filters.max_took is not None
+    return [
+        task
+        for task in found
+        if all(
+            wanted is None or wanted == _called(has, name)
+            for name, wanted, has in (
+                ("app", filters.app, task.app),
+                ("state", filters.state, task.state),
+                ("executor", filters.executor, task.executor),
+                ("host", filters.host, task.host),
+            )
+        )
+        and (not bounded or (task.took is not None and low <= task.took <= high))
+    ]
+
+
+def _after(after: Any) -> tuple[tuple[int | None, int] | None, int]:
+    """A place in the order as it came from the browser, and how many were looked up before it: numbers only."""
     match after:
         case int():
-            return after
+            return (None, after), 0
         case (int() | None as place, int() as task):
-            return place, task
-    return None
-
-
-def _as_json(key: Any) -> Any:
-    return list(key) if isinstance(key, tuple) else key
+            return (place, task), 0
+        case (int() | None as place, int() as task, int() as looked):
+            return (place, task), max(0, looked)
+    return None, 0
 
 
 def _total(kinds: Sequence[TaskKind], given: Any) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
-from heliograph_store.read.query import beyond, fetch, flag, page_size, state_name, try_number
+from heliograph_store.read.query import MAX_PAGE, beyond, fetch, flag, page_size, state_name, try_number
 from heliograph_store.read.task_order import Filters, Key, Sort, task_keys
 from heliograph_store.read.tries import Try, tries_of
 from heliograph_store.schema import (
@@ -21,6 +21,7 @@ from heliograph_store.schema import (
     origins,
     split_progress,
     split_task,
+    task_key,
     tasks,
     tries,
 )
@@ -136,9 +137,20 @@ def task_page(
         after=place,
         limit=page_size(limit),
     )
+    return tasks_of(store, run_id, keys.tasks)
+
+
+def tasks_of(store: Store, run_id: int, keys: Sequence[int]) -> list[Task]:
+    """The tasks of these keys that there are, in the same order; by the primary key."""
     query = _query().where(tasks.c.run == run_id, tasks.c.task.in_(keys))
     found = {row["task"]: _task(row) for row in (fetch(store, query) if keys else [])}
     return [found[key] for key in keys if key in found]
+
+
+def keys_of(store: Store, run_id: int, number: int) -> list[int]:
+    """The keys that tasks of this number can have: one for each origin of the run."""
+    rows = fetch(store, select(origins.c.idx).where(origins.c.run == run_id).order_by(origins.c.idx).limit(MAX_PAGE))
+    return [task_key(row["idx"], number) for row in rows]
 
 
 def page_key(task: Task, sort: Sort = "task") -> Key:
