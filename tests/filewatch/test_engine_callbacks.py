@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from heliograph.filewatch.config import Callback, Notice, Rule, WatchConfig
 from heliograph.filewatch.engine import Engine
 from heliograph.filewatch.portable import portable
 from tests.filewatch import callbacks
-from tests.filewatch.conftest import Place, Watched
+from tests.filewatch.conftest import Place, Watched, wait_for
 
 
 @pytest.mark.parametrize(
@@ -170,3 +171,17 @@ def test_the_process_of_a_callback_imports_nothing_of_ours_and_hides_nothing_of_
     place.write("a.dat")
     watched.go_on(lambda: watched.calls)
     assert watched.calls[0].result == f"{place.notes / 'events.py'} []"
+
+
+def test_whoever_keeps_an_eye_on_a_callback_is_killed(place: Place, watching: Callable[..., Watched]) -> None:
+    """As the kernel does where memory runs out: the callback and what it started end, too, and all of it is told."""
+    place.write("a.dat")
+    watched = watching(callbacks.sleeps)
+    watched.go_on(lambda: list(place.notes.iterdir()))
+    child, grandchild = (int(pid) for pid in next(place.notes.iterdir()).name.split("-"))
+    keeper = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+    assert keeper != os.getpid()
+    os.kill(keeper, signal.SIGKILL)
+    watched.go_on(lambda: watched.calls)
+    assert watched.calls[0].outcome == "killed"
+    wait_for(lambda: not {keeper, child, grandchild} & set(place.processes()))

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,24 @@ def test_what_is_not_allowed_is_refused_recorded_and_counted(
     assert not [f.path for f in site.files("r") if "sly" in f.path or "secret" in f.path]
     assert service.metric('requests_total{outcome="refused"}') == len(bad)
     assert service.metric('requests_total{outcome="accepted"}') == 1
+
+
+def test_nobody_takes_all_the_room(service: Filewatch, site: Site, root: Path) -> None:
+    service.file.write_text(allowing(root, "watches = 3\nwatches_per_run = 2"))
+    for run in ("r", "s"):
+        site.begin(run)
+    for number in range(3):
+        site.ask("r", root, f"w{number}")
+    service.start()
+    (reason,) = service.wait(lambda: site.closed("r"))
+    assert reason == "refused: this service takes 2 watches of one run"
+    site.ask("s", root, "first")
+    site.ask("s", root, "second")
+    (reason,) = service.wait(lambda: site.closed("s"))
+    assert reason == "refused: this service watches for 3 requests already"
+    assert len(service.hosts()) == 3
+    with urllib.request.urlopen(f"{service.url()}/healthz", timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_an_expression_that_never_ends_costs_its_own_watch_and_nothing_else(

@@ -25,6 +25,8 @@ _log = logging.getLogger("heliograph.filewatch")
 MOST_WAITING = 1000
 PAUSES = (2.0, 10.0)
 """Seconds before a notice is tried again; after as many tries it is given up."""
+LAST_WORD = 0.5
+"""Seconds at the end for the worker to say why the notice in its hands was not sent."""
 _FIRST_FAILED = 1 << 40
 """Sequence numbers of failed notifications begin here, above those of any callback."""
 
@@ -48,6 +50,9 @@ class Notifier:
         self._said: set[tuple[str, str]] = set()
         self._worker: threading.Thread | None = None
         self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._in_hand: tuple[Target, Notice] | None = None
+        """What the worker is sending; who takes it away tells what became of it."""
         self._number = _FIRST_FAILED + time.time_ns() // 1_000_000
         self.unsent = 0
         """Notices that were given up, over all targets, as far as `failed` has told."""
@@ -104,6 +109,11 @@ class Notifier:
             except queue.Full:
                 pass
         self._closing.set()
+        if worker is not None:
+            worker.join(LAST_WORD)
+        left = self._taken_out_of_hand()
+        if left is not None:
+            self._give_up(*left, "the watch ended while it was being sent")
         while True:
             try:
                 left = self._waiting.get_nowait()
@@ -120,10 +130,16 @@ class Notifier:
 
     def _work(self) -> None:
         while not self._closing.is_set() and (job := self._waiting.get()) is not None:
-            target, notice = job
-            reason = self._deliver(target, notice)
-            if reason is not None:
-                self._give_up(target, notice, reason)
+            with self._lock:
+                self._in_hand = job
+            reason = self._deliver(*job)
+            if self._taken_out_of_hand() is not None and reason is not None:
+                self._give_up(*job, reason)
+
+    def _taken_out_of_hand(self) -> tuple[Target, Notice] | None:
+        with self._lock:
+            job, self._in_hand = self._in_hand, None
+        return job
 
     def _deliver(self, target: Target, notice: Notice) -> str | None:
         """Try, and try again; why it did not work, None when it did."""
