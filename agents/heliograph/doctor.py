@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from heliograph import settings
 from heliograph.bus import BadUrl, BusUnavailable, hidden, open_publisher
 from heliograph.handshake import NoHub, Refused, connect
 from heliograph.route import environment_route, read_route, route_path
@@ -112,6 +113,10 @@ def state() -> Iterator[Finding]:
 
 
 def _agent(folder: Path) -> Finding:
+    forbidden = "HELIOGRAPH_AGENT" if settings.agent_off() else settings.site_file() if settings.site().off else ""
+    if forbidden:
+        text = f"turned off by {forbidden}: records stay on this node, and what does not fit is dropped"
+        return Finding(what="agent", ok=None, text=text)
     if not (folder / AGENT_LOCK).exists():
         return Finding(what="agent", ok=None, text="none has run here yet (the first record starts one)")
     if agent_present(folder):

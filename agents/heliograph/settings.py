@@ -74,7 +74,7 @@ class Smtp:
 
 def site(environ: Mapping[str, str] = os.environ) -> Site:
     """The site's file (`HELIOGRAPH_SITE_FILE`, else /etc/heliograph/agent.json), or the defaults."""
-    path = environ.get("HELIOGRAPH_SITE_FILE") or SITE_FILE
+    path = site_file(environ)
     try:
         with open(path, "rb") as file:
             found = json.loads(file.read(65536))
@@ -84,6 +84,11 @@ def site(environ: Mapping[str, str] = os.environ) -> Site:
         log.warning("%s cannot be read, defaults are used: %s", path, error)
         return Site()
     return _checked(found, path)
+
+
+def site_file(environ: Mapping[str, str] = os.environ) -> str:
+    """Where the site's file is, or would be."""
+    return environ.get("HELIOGRAPH_SITE_FILE") or SITE_FILE
 
 
 def _checked(found: object, path: str) -> Site:

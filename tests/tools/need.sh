@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to what the tests start as private processes: RabbitMQ, PostgreSQL, Graphviz for parsl-visualize's graphs, openssl
-# for certificates, ps, and Chromium for the dashboard's pages.
+# for certificates, systemd-analyze for the unit, ps, and Chromium for the dashboard's pages.
 # As root on Debian they are installed when they are absent; otherwise one line says what to install.
 set -euo pipefail
 
@@ -9,6 +9,7 @@ compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin' >/dev/null || missing+
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 command -v dot >/dev/null || missing+=(graphviz)
 command -v openssl >/dev/null || missing+=(openssl)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || missing+=(chromium)
 command -v ps >/dev/null || missing+=(procps)
 [ ${#missing[@]} -eq 0 ] && exit 0

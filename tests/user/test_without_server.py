@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HIDE = """
 import sys
 sys.modules["heliograph_server"] = None
@@ -15,11 +17,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def heliograph(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def heliograph(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")}
     return subprocess.run(
         [sys.executable, "-c", HIDE, *arguments],
-        env={**environ, "HELIOGRAPH_STATE_DIR": str(folder / "state")},
+        env={**environ, "HELIOGRAPH_STATE_DIR": str(folder / "state"), **more},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -32,6 +34,17 @@ def test_a_command_of_the_servers_is_told_apart_from_a_typing_error(tmp_path: Pa
     done = heliograph(tmp_path, "runs", "list")
     assert done.returncode == 2
     assert "come with heliograph-server, which is not installed here" in done.stderr
+
+
+@pytest.mark.parametrize("by", ["HELIOGRAPH_AGENT", "agent.json"])
+def test_doctor_says_that_and_by_what_agents_are_off(tmp_path: Path, by: str) -> None:
+    site = tmp_path / "agent.json"
+    site.write_text('{"off": true}' if by == "agent.json" else "{}")
+    more = {"HELIOGRAPH_AGENT": "off"} if by == "HELIOGRAPH_AGENT" else {}
+    done = heliograph(tmp_path, "doctor", HELIOGRAPH_SITE_FILE=str(site), **more)
+    (line,) = [line for line in done.stdout.splitlines() if line[6:].startswith("agent ")]
+    assert "turned off by" in line
+    assert by in line
 
 
 def test_doctor_looks_at_a_worker_node(tmp_path: Path, unused_port: int) -> None:
