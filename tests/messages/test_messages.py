@@ -1,6 +1,7 @@
 """The message contract: round trips, evolution in both directions, and golden files of every version."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,30 @@ def test_rubbish_records_in_a_real_batch_are_put_aside(value: Any) -> None:
     raw = msgspec.msgpack.encode(["task.state", value])
     records, aside = m.decode_records(m.decode_batch(m.encode(batch([raw]))))
     assert len(records) + len(aside) == 1
+
+
+@pytest.mark.parametrize("where", ["records", "sources", "offsets"])
+def test_a_batch_of_millions_of_nothings_is_refused_before_it_takes_memory(where: str) -> None:
+    """Each may be a single byte in the message, and is an object of a hundred in a reader."""
+    number = 3_000_000
+    many = b"\xdd" + number.to_bytes(4, "big")
+    sources = {"sources": many + b"\x92\xa0\x90" * number, "offsets": b"\x91\x92\xa1j" + many + b"\0" * number}
+    records = many + b"\xc0" * number if where == "records" else b"\x90"
+    head = b"".join(msgspec.msgpack.encode(value) for value in ("batch", 1, "run", "states", "agent", "host", "boot"))
+    body = b"\x99" + head + sources.get(where, b"\x90") + records
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(m.BadMessage, match="length"):
+        m.decode_batch(body)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB (on macOS bytes: less strict)
+
+
+def test_a_record_larger_than_any_journal_takes_is_refused() -> None:
+    record = msgspec.Raw(msgspec.msgpack.encode("x" * (m.MAX_RECORD + 1)))
+    batch = m.Batch(
+        version=1, run="r", cls="states", agent="a", host="h", boot="", sources=[m.Source("j", [0])], records=[record]
+    )
+    with pytest.raises(m.BadMessage, match="bytes"):
+        m.decode_batch(msgspec.msgpack.encode(batch))
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -6,19 +6,25 @@ In: bytes from a bus. Out: the head of a batch, its records decoded, and those t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated, Final
 
 import msgspec
 
-from heliograph.messages.base import SCHEMA_VERSION, BadMessage, Class
+from heliograph.messages.base import MAX_RECORD, SCHEMA_VERSION, BadMessage, Class
 from heliograph.messages.commands import Command, decode_command
 from heliograph.messages.records import AnyRecord, decode
+
+MAX_RECORDS: Final = 20_000
+"""Most records of a batch, ten times what agents put into one. A record can be a single byte: without a bound, one
+message within the bus's limit would take a reader gigabytes, and come again whenever it had ended one."""
+_AtMost = msgspec.Meta(max_length=MAX_RECORDS)
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
     """Where consecutive records of a batch come from: a journal and the byte offset of each. Together: record ids."""
 
     journal: str
-    offsets: list[int]
+    offsets: Annotated[list[int], _AtMost]
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="batch"):
@@ -30,8 +36,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="bat
     agent: str
     host: str
     boot: str
-    sources: list[Source]
-    records: list[msgspec.Raw]
+    sources: Annotated[list[Source], _AtMost]
+    records: Annotated[list[msgspec.Raw], _AtMost]
 
 
 _batch: msgspec.msgpack.Decoder[Batch] = msgspec.msgpack.Decoder(Batch)
@@ -59,6 +65,8 @@ def decode_batch(body: bytes) -> Batch:
         raise BadMessage(f"batch without a run or of unknown class {batch.cls!r}")
     if sum(len(s.offsets) for s in batch.sources) != len(batch.records):
         raise BadMessage("batch whose offsets do not match its records")
+    if len(body) > MAX_RECORD and any(memoryview(record).nbytes > MAX_RECORD for record in batch.records):
+        raise BadMessage(f"batch with a record of more than {MAX_RECORD} bytes")
     return batch
 
 
