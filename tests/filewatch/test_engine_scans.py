@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_events_tell_of_files_long_before_the_next_scan(place: Place, watching: 
     assert len(watch.found) == 5
 
 
+def test_events_of_a_root_that_is_made_anew(place: Place, watching: Callable[..., Watched]) -> None:
+    """Those of the old folder tell nothing of the new one, and the next scan would come in hours."""
+    place.write("a.dat")
+    watch = watching(interval=3000.0, events=True)
+    watch.go_on(lambda: watch.found and watch.engine.stats.scans == 2)
+    place.root.rename(place.notes / "old")
+    watch.go_on(lambda: watch.engine.stats.scans >= 3)
+    place.write("new/b.dat")
+    watch.go_on(lambda: len(watch.found) == 2)
+    watch.go_on(lambda: watch.engine.stats.events)
+    place.write("c.dat")
+    watch.go_on(lambda: len(watch.found) == 3)
+
+
 def test_no_events_in_a_tree_with_links_to_folders(place: Place, watching: Callable[..., Watched]) -> None:
     """watchfiles would follow them, to the end of the file system."""
     (place.root / "all").symlink_to("/")
@@ -114,3 +129,37 @@ server:/x /local\\040disk/far nfs rw 0 0
 def test_events_are_trusted_by_file_system(root: str, trusted: bool) -> None:
     assert events_trusted(root, MOUNTS) is trusted
     assert not events_trusted(root, "")
+
+
+def test_a_root_that_goes_and_comes_back(place: Place, watching: Callable[..., Watched]) -> None:
+    """As a scratch folder that is cleaned, or a file server that is away for a while."""
+    watched = watching()
+    place.write("a.dat")
+    watched.go_on(lambda: watched.found)
+    place.root.rename(place.notes / "away")
+    scans = watched.engine.stats.scans
+    watched.go_on(lambda: watched.engine.stats.scans > scans + 1)
+    assert watched.engine.stats.errors == 1
+    (place.notes / "away").rename(place.root)
+    place.write("b.dat")
+    watched.go_on(lambda: len(watched.found) == 2)
+    place.root.rename(place.notes / "away")
+    assert watched.finish() == 0
+    assert [Path(path).name for path in watched.found] == ["a.dat", "b.dat"]
+
+
+def test_a_tree_deeper_than_any_path_may_be(place: Place, watching: Callable[..., Watched]) -> None:
+    """Its end cannot be named, which is an error of that folder; everything else is found."""
+    here = os.open(place.root, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=here)
+        inner = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("deep.dat", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    place.write("a.dat")
+    watched = watching()
+    watched.finish()
+    assert watched.found == [str(place.root / "a.dat")]
+    assert watched.engine.stats.errors == 1

@@ -155,6 +155,10 @@ class Engine:
     def _step(self, now: float) -> None:
         self._deliveries.reap()
         if self._events is not None and not self._ending:
+            if self._events.astray:  # a scan, and after it new events
+                self._forget_events(now)
+                self._events_asked = False
+                return
             for path in self._events.take():
                 self._happened(path, now)
             self._rounds.events = self._events.alive
@@ -266,8 +270,7 @@ class Engine:
     def _decide_on_events(self, scan: Scan, now: float) -> None:
         """Events after the first scan, because watchfiles follows links to folders: no tree with such links."""
         if scan.linked and self._events is not None:
-            self._events.close()
-            self._events, self._rounds.events, self._rounds.next = None, False, now + self.config.interval
+            self._forget_events(now + self.config.interval)
         if self._events_asked or scan.linked:
             return
         self._events_asked = True
@@ -276,6 +279,12 @@ class Engine:
             if self._events is not None:
                 self._rounds.events = True
                 self._rounds.next = now  # what was written before there were events
+
+    def _forget_events(self, scan: float) -> None:
+        """From now on without; the next scan begins then."""
+        if self._events is not None:
+            self._events.close()
+        self._events, self._rounds.events, self._rounds.next = None, False, scan
 
     def _guarded(self, work: Callable[[], None]) -> bool:
         """The border: whatever goes wrong here is told once, and tried again by the next step."""

@@ -7,6 +7,7 @@ look, never more: events get lost when they are too many, so whoever uses them s
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,8 @@ _STALE = 1.0
 class Events:
     """Events below one folder. Has a thread of watchfiles' own until `close`."""
 
-    def __init__(self, changes: Iterator[set[tuple[int, str]]]) -> None:
+    def __init__(self, root: str, changes: Iterator[set[tuple[int, str]]]) -> None:
+        self._root, self._folder = root, _identity(root)
         self._changes: Iterator[set[tuple[int, str]]] | None = changes
         self._paths: set[str] = set()
         self._asked = 0.0
@@ -45,7 +47,7 @@ class Events:
             force_polling=False,
             ignore_permission_denied=True,
         )
-        made = cls(changes)
+        made = cls(root, changes)
         return made if made._turn() else None  # from here on nothing is missed
 
     def wait(self, seconds: float) -> None:
@@ -71,6 +73,11 @@ class Events:
     def alive(self) -> bool:
         return self._changes is not None
 
+    @property
+    def astray(self) -> bool:
+        """Whether another folder stands at the root by now: these events are still those of the one that was there."""
+        return self._changes is not None and _identity(self._root) != self._folder
+
     def close(self) -> None:
         changes, self._changes = self._changes, None
         close = getattr(changes, "close", None)
@@ -88,3 +95,11 @@ class Events:
             return False
         self._asked = time.monotonic()
         return True
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
