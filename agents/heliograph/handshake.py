@@ -46,13 +46,14 @@ def connect(
 ) -> RouteFile:
     """Where this hub wants the run's records. Token and fingerprint are the settings' unless given.
 
-    `address` is 'host:port' or a URL. Without a scheme TLS is tried first, except on this machine.
+    `address` is 'host:port' or a URL. Without a scheme TLS is tried first, except on this machine; and nothing else
+    when the hub's certificate is known: whoever made TLS fail, or took the port first, would be believed.
     Raises NoHub, Refused.
     """
     token = token or settings.join_token()
     fingerprint = tls_fingerprint or settings.secret("HELIOGRAPH_TLS_FINGERPRINT")
     reasons: list[str] = []
-    for url in _candidates(address):
+    for url in _candidates(address, only_tls=bool(fingerprint)):
         with contextlib.closing(_connection(url, fingerprint, timeout)) as connection:
             try:
                 _hello(connection)
@@ -74,9 +75,9 @@ def connect(
     raise NoHub("; ".join(reasons))
 
 
-def _candidates(address: str) -> list[SplitResult]:
-    """The URLs to try, in order."""
-    schemes = [""] if "://" in address else ["https://", "http://"]
+def _candidates(address: str, *, only_tls: bool) -> list[SplitResult]:
+    """The URLs to try, in order. A scheme that is named counts."""
+    schemes = [""] if "://" in address else ["https://"] if only_tls else ["https://", "http://"]
     try:
         urls = [urlsplit(scheme + address) for scheme in schemes]
         if any(url.scheme not in {"http", "https"} or not url.hostname or url.port == 0 for url in urls):

@@ -124,6 +124,16 @@ def test_the_join_token(a_hub: _Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert connect(_address(a_hub), run="r").token == "run-token"
 
 
+def test_who_knows_the_hubs_certificate_asks_nobody_without_one(a_hub: _Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of many users anybody can take the port first, and would be given the token and the records."""
+    monkeypatch.setenv("HELIOGRAPH_JOIN_TOKEN", "join me")
+    monkeypatch.setenv("HELIOGRAPH_TLS_FINGERPRINT", "sha256:" + "0" * 64)
+    with pytest.raises(NoHub, match="https: "):
+        connect(_address(a_hub), run="r", timeout=1.0)
+    assert a_hub.asked == []
+    assert connect(f"http://{_address(a_hub)}", run="r").token == "run-token"
+
+
 def test_an_open_port_is_no_hub(a_hub: _Hub) -> None:
     a_hub.service = "something else"
     with pytest.raises(NoHub, match="not a Heliograph hub"):
