@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from heliograph.agent.forward import Forwarder, announce
 from heliograph.agent.routes import NoRoute, Resolver, Target, ask_hub
 from heliograph.route import Route, RouteFile, read_route, route_path, spool_path, write_route
 
@@ -93,6 +94,20 @@ def test_without_anything_visible_nothing_is_made_up(tmp_path: Path) -> None:
     for clock.time in (0.0, 100.0):
         with pytest.raises(NoRoute):
             resolver.target()
+
+
+def test_a_run_directory_that_cannot_be_looked_at_is_none(tmp_path: Path) -> None:
+    """As with an expired ticket or a stale handle; a name that no file can have is refused to root as well."""
+    route = Route(run="r", run_dir=str(tmp_path / ("x" * 300)))
+    clock = Clock()
+    resolver = Resolver(route, clock=clock)
+    resolver.failed(None)
+    clock.time = 60.0
+    assert resolver.until_fallback() == float("inf")
+    with pytest.raises(NoRoute):
+        resolver.target()
+    announce(route.run_dir)
+    assert not Forwarder(route, "agent").expects(clock.time)
 
 
 def test_a_route_file_of_others_or_broken_is_not_used(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ LINGER = 90.0
 
 def announce(run_dir: str) -> None:
     """An agent elsewhere is about to need this run's spool. Never raises: the spool itself will say what is wrong."""
-    if run_dir and os.path.isdir(run_dir) and not (spool_path(run_dir) / "new").is_dir():
+    if run_dir and os.path.isdir(run_dir) and not os.path.isdir(spool_path(run_dir) / "new"):
         with contextlib.suppress(OSError, BadUrl):
             Spool(root=spool_path(run_dir)).prepare()
 
@@ -52,7 +52,7 @@ class Forwarder:
 
     def anything(self) -> bool:
         """Whether there is a spool at all. Looked for, never made: most runs have none."""
-        return (self._folder / "new").is_dir()
+        return os.path.isdir(self._folder / "new")  # never raises, unlike a Path: an expired ticket, a stale handle
 
     def is_target(self, bus: str) -> bool:
         """Whether the bus is this very spool: then there is nothing to ship on."""

@@ -8,10 +8,10 @@ agent ships on. What was found is looked at again now and then, because routes c
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from heliograph import handshake
 from heliograph import route as routes
@@ -140,7 +140,7 @@ class Resolver:
     def _fallback(self) -> Target | None:
         """Not on the submitting node when the bus is known: its agent is the one that ships the spool on."""
         folder = self._route.run_dir
-        if not folder or (self._route.owner and self._found is not None) or not Path(folder).is_dir():
+        if not folder or (self._route.owner and self._found is not None) or not os.path.isdir(folder):
             return None
         return Target(bus=f"spool:{routes.spool_path(folder)}", fallback=True)
 
