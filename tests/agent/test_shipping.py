@@ -150,6 +150,18 @@ def test_too_many_refused_samples_are_thinned_task_by_task_and_counted(tmp_path:
     assert not tail.finished()
 
 
+def test_a_queue_of_samples_that_is_full_for_days_is_asked_once_a_minute(tmp_path: Path) -> None:
+    _, outbox = filled(tmp_path, [sample(1)])
+    moment = 0.0
+    for _ in range(2000):
+        (parcel,) = outbox.take(moment)
+        outbox.refused(parcel, moment)
+        due = outbox.next_at()
+        assert due is not None
+        wait, moment = due - moment, due
+    assert wait == 60.0
+
+
 def test_what_the_spool_does_not_take_at_the_end_is_never_confirmed_by_what_follows(tmp_path: Path) -> None:
     tail, outbox = filled(tmp_path / "state", [task(n) for n in range(5000)])
     refusals = iter([None, BusUnavailable("the disk is full")])

@@ -26,6 +26,8 @@ FULL_BYTES, FULL_RECORDS = 16 << 20, 50_000
 """What may wait in memory before a run's journals are not read on: what lies there is safe."""
 HELD_BYTES, HELD_RECORDS = 8 << 20, 20_000
 """What may wait of refused samples before they are thinned."""
+FIRST_HOLD, LONGEST_HOLD = 2.0, 60.0
+"""Seconds that refused samples wait before they are offered again: twice as long each time."""
 
 Item = tuple[Tail, Found]
 
@@ -76,7 +78,7 @@ class Outbox:
         self._sizes = dict.fromkeys(Class, 0)
         self._on_way: dict[Class, Parcel] = {}
         self._next_at = dict.fromkeys(Class, 0.0)
-        self._refusals = 0
+        self._hold = 0.0
 
     def add(self, tail: Tail, found: Found) -> None:
         self._queues[found.cls].append((tail, found))
@@ -124,15 +126,15 @@ class Outbox:
         for tail, (end, count) in ends.items():
             tail.confirm(parcel.cls, end, count)
         if parcel.cls is Class.SAMPLES:
-            self._refusals = 0
+            self._hold = 0.0
 
     def refused(self, parcel: Parcel, now: float) -> None:
         """The bus takes no samples for now: keep them, longer each time, and thin them when they get too many."""
         del self._on_way[parcel.cls]
         self._queues[parcel.cls].extendleft(reversed(parcel.items))
         self._sizes[parcel.cls] += sum(len(found.payload) for _, found in parcel.items)
-        self._refusals += 1
-        self._next_at[parcel.cls] = now + min(60.0, 2.0**self._refusals)
+        self._hold = min(LONGEST_HOLD, 2 * self._hold or FIRST_HOLD)
+        self._next_at[parcel.cls] = now + self._hold
         if self._sizes[parcel.cls] > HELD_BYTES or len(self._queues[parcel.cls]) > self._held_records:
             self._thin(parcel.cls)
 
@@ -144,7 +146,7 @@ class Outbox:
         return None
 
     def _held(self, cls: Class) -> bool:
-        return cls is Class.SAMPLES and self._refusals > 0
+        return cls is Class.SAMPLES and self._hold > 0
 
     def _pack(self, cls: Class) -> Parcel:
         queue = self._queues[cls]
