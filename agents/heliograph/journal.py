@@ -296,7 +296,10 @@ def journal_for(route: Route) -> Journal:
     """The journal of this process for a run; the same one at every call. A fork gets its own underneath."""
     journal = _by_run.get(route.run)
     if journal is None:
-        journal = _by_run.setdefault(route.run, Journal.open(route))
+        opened = Journal.open(route)
+        journal = _by_run.setdefault(route.run, opened)
+        if journal is not opened:  # another thread was faster; unclosed, this one would look like a process that died
+            opened.close()
     return journal
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from heliograph import messages as m
 from heliograph import state
-from heliograph.journal import Journal, Limits, Route, clip, now
-from heliograph.journal_reader import read_all, segments
+from heliograph.journal import Journal, Limits, Route, clip, close_run, journal_for, now
+from heliograph.journal_reader import Reader, read_all, segments
 from tests.journal.conftest import FullDisk
 
 ROUTE = Route(run="run-1")
@@ -72,6 +72,32 @@ def test_threads_lose_and_mix_nothing(tmp_path: Path) -> None:
     found = read_all(journals(tmp_path)[0])
     assert len({f.offset for f in found}) == 4000
     assert sum(journal.dropped.values()) == 0
+
+
+def test_threads_that_are_first_at_once_leave_no_journal_that_never_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELIOGRAPH_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("HELIOGRAPH_AGENT", "off")
+    together = threading.Barrier(8)
+    found = []
+
+    def first() -> None:
+        together.wait()
+        found.append(journal_for(ROUTE))
+
+    threads = [threading.Thread(target=first) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+    close_run(ROUTE.run)
+    for folder in journals(tmp_path):
+        reader = Reader(folder)
+        while not reader.ended:
+            reader.read()
+        assert reader.clean
 
 
 def test_odd_content_is_recorded_and_readable(tmp_path: Path) -> None:
