@@ -36,6 +36,8 @@ class Journals:
         self._stamp = 0
         self._list_at = 0.0
         self._torn = 0
+        self._kept: set[str] = set()
+        """Journals that are done with and cannot be deleted: shipped again and again if they were followed again."""
 
     def discover(self, moment: float) -> None:
         """Find new journals."""
@@ -45,7 +47,7 @@ class Journals:
             return
         self._stamp, self._list_at = stamp, moment + LIST_EVERY
         for folder in self._folder.iterdir():
-            if folder.name not in self._tails:
+            if folder.name not in self._tails and folder.name not in self._kept:
                 self._tails[folder.name] = Tail(folder, self._cursors.pop(folder.name, None))
         self._cursors.clear()  # the rest are of journals that are gone
 
@@ -64,16 +66,22 @@ class Journals:
 
     def remove(self, tail: Tail) -> None:
         """Delete a journal that is done with."""
-        if tail.reader.head is None and tail.reader.position > 0:
-            self._set_aside(tail)
-        else:
-            try:
+        try:
+            if tail.reader.head is None and tail.reader.position > 0:
+                self._set_aside(tail)
+            else:
                 tail.reader.remove()
-            except OSError as error:
-                log.warning("Journal %s cannot be deleted: %s", tail.journal, error)
-        self.drop(tail)
+        except OSError as error:
+            log.warning("Journal %s cannot be deleted: %s", tail.journal, error)
+            self._kept.add(tail.journal)
+        self._forget(tail)
 
     def drop(self, tail: Tail) -> None:
+        """It cannot be read: when it is listed again, it is read on from where it was."""
+        self._cursors[tail.journal] = tail.cursor()
+        self._forget(tail)
+
+    def _forget(self, tail: Tail) -> None:
         tail.reader.close()
         self._torn += tail.reader.torn
         del self._tails[tail.journal]
@@ -95,7 +103,7 @@ class Journals:
         return {head.route.run for head in heads if head is not None and not head.maker}
 
     def none_left(self) -> bool:
-        return next(self._folder.iterdir(), None) is None
+        return all(folder.name in self._kept for folder in self._folder.iterdir())
 
     def intervals(self) -> dict[str, float]:
         """The runs with a living process here, and the seconds between their samples."""

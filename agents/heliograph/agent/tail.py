@@ -26,6 +26,7 @@ class Tail:
         self.records = cursor.records
         self.known = False
         """Whether the run has learnt of this journal's route."""
+        self._nameless = False
         self.reader = Reader(folder, position=min(self._floor.values()), clean=cursor.clean)
 
     @property
@@ -33,8 +34,17 @@ class Tail:
         return self.reader.journal
 
     def pull(self) -> list[Found]:
-        """The next records that are there. Raises OSError."""
-        found = [one for one in self.reader.read() if one.offset >= self._floor[one.cls]]
+        """The next records that are there, none as long as no head says whose they are. Raises OSError."""
+        some = self.reader.read()
+        if self.reader.head is None:
+            self._nameless = True
+            return []
+        if self._nameless:  # a later segment's head says it
+            self._nameless = False
+            self.reader.close()
+            self.reader = Reader(self.reader.folder, position=min(self._floor.values()))
+            some = self.reader.read()
+        found = [one for one in some if one.offset >= self._floor[one.cls]]
         for one in found:
             if not self._pending[one.cls]:
                 self._first_pending[one.cls] = one.offset
@@ -53,6 +63,8 @@ class Tail:
 
     def position(self, cls: Class) -> int:
         """Below this everything of the class is done with."""
+        if self.reader.head is None:
+            return self._floor[cls]
         return self._first_pending[cls] if self._pending[cls] else max(self.reader.position, self._floor[cls])
 
     def settled(self) -> bool:
