@@ -168,6 +168,17 @@ def test_one_is_elected_and_it_leaves_only_when_nothing_can_come(place: Place) -
     assert not watchman.agent_present(place.namespace)
 
 
+def test_an_agent_keeps_its_lock_fresh_and_knows_when_it_was_deleted(place: Place) -> None:
+    agent = Election(place.namespace)
+    assert agent.won(0)
+    lock = place.namespace / watchman.AGENT_LOCK
+    os.utime(lock, (1000, 1000))
+    assert agent.keep()
+    assert time.time() - lock.stat().st_mtime < 60
+    lock.unlink()
+    assert not agent.keep()
+
+
 def test_a_journal_opened_while_the_agent_leaves_is_never_stranded(place: Place) -> None:
     """Short-lived recorders, one after the other, at the pace at which agents leave."""
     place.known_route()

@@ -6,6 +6,7 @@ gate: no recorder may be opening a journal while the last look is taken.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -47,6 +48,15 @@ class Election:
             return True
         finally:
             os.close(gate)
+
+    def keep(self) -> bool:
+        """Freshen the lock's file: cleaners of /tmp delete what nobody has touched for some days. False when it is gone
+        all the same: then somebody else can hold the lock of a new one, and be the agent, too."""
+        if self._lock < 0:
+            return True
+        with contextlib.suppress(OSError):
+            os.utime(self._lock)
+        return os.fstat(self._lock).st_nlink > 0
 
     def drop(self) -> None:
         """Give the lock back, whatever is left: the next record starts another agent."""

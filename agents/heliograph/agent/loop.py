@@ -35,6 +35,8 @@ QUIET = 2.0
 """Seconds without any journal to follow after which the agent ends."""
 STATUS_EVERY = 30.0
 MEMORY_EVERY = 5.0
+LOCK_EVERY = 30.0
+"""Seconds between looks at the own lock."""
 STUCK = 3600.0
 """Seconds without any living process here, and without the bus taking anything, after which the agent gives up for now:
 the records stay in their journals, for the next agent."""
@@ -63,7 +65,7 @@ class Agent:
         self._nap = SHORT_NAP
         self._stopping = self._leaving = self._changed = self._tries_changed = False
         self._quiet_since: float | None = None
-        self._status_at = self._memory_at = self._adopt_at = 0.0
+        self._status_at = self._memory_at = self._adopt_at = self._lock_at = 0.0
         self._useful_at = time.monotonic()
         self._shipped = self._shipped_before = self._dropped_samples = self._dropped_states = 0
 
@@ -73,11 +75,11 @@ class Agent:
         self._outcomes.put(None)  # type: ignore[arg-type]  # only wakes the loop
 
     def run(self) -> str:
-        """Returns why it ended: 'done', 'told', 'memory' or 'stuck'."""
+        """Returns why it ended: 'done', 'told', 'memory', 'stuck' or 'unlocked'."""
         while not self._stopping:
             moment = time.monotonic()
             active = self._step(moment)
-            given_up = "memory" if self._over_memory(moment) else "stuck" if self._stuck(moment) else ""
+            given_up = self._given_up(moment)
             if given_up:
                 self._save()
                 self._election.drop()
@@ -278,6 +280,17 @@ class Agent:
         due += [part.outbox.next_at() for part in self._runs.values()]
         times = [at - moment for at in due if at is not None]
         return max(0.0 if active else 0.01, min([self._nap, *times]))
+
+    def _given_up(self, moment: float) -> str:
+        """Why to leave the rest to the next agent, '' when there is no reason."""
+        if self._over_memory(moment):
+            return "memory"
+        if self._stuck(moment):
+            return "stuck"
+        if moment >= self._lock_at:
+            self._lock_at = moment + LOCK_EVERY
+            return "" if self._election.keep() else "unlocked"
+        return ""
 
     def _over_memory(self, moment: float) -> bool:
         if moment < self._memory_at:
