@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -101,6 +102,14 @@ def test_the_dashboard_answers_and_only_to_those_who_may_look(stack: Stack, work
     status, body = stack.get("DASHBOARD_PORTS", f"/runs/{workflow.run}", token=stack.secret("dashboard-password"))
     assert status == 200
     assert "Heliograph" in body
+
+
+def test_every_log_line_is_an_object_and_names_the_run_that_it_is_about(stack: Stack, workflow: Workflow) -> None:
+    lines = [
+        json.loads(line) for role in METRICS for line in stack.compose("logs", "--no-log-prefix", role).splitlines()
+    ]
+    assert {line["logger"].split(".")[1] for line in lines} >= METRICS.keys() - {"dashboard"}
+    assert [line for line in lines if line.get("run") == workflow.run and line["logger"] == "heliograph.hub"]
 
 
 def test_ports_are_open_on_loopback_only(stack: Stack) -> None:

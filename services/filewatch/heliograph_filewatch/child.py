@@ -53,6 +53,7 @@ class Child:
         self.status: dict[str, float] = {}
         self.trouble = ""
         self.restarts = 0
+        self._about = {"run": job.run}
         self._folder, self._clock = folder, clock
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._heard = self._not_before = 0.0
@@ -136,7 +137,9 @@ class Child:
         try:
             self.start()
         except OSError as error:
-            log.warning("the process of watch %s cannot be started: %s", self.job.config.watch, error)
+            log.warning(
+                "the process of watch %s cannot be started: %s", self.job.config.watch, error, extra=self._about
+            )
             self._later(None)
 
     def _later(self, code: int | None) -> None:
@@ -145,7 +148,8 @@ class Child:
         self._not_before = self._clock() + pause
         if code not in (LEFT, CANNOT):
             why = f"{code} ({self.trouble})" if self.trouble else str(code)
-            log.error("the process of watch %s ended with %s; again in %.1f s", self.job.config.watch, why, pause)
+            watch = self.job.config.watch
+            log.error("the process of watch %s ended with %s; again in %.1f s", watch, why, pause, extra=self._about)
 
     def _say(self, line: str) -> None:
         process = self._process

@@ -119,7 +119,8 @@ class Pump(threading.Thread):
     def _one_by_one(self, run: str, cls: Class, journal: str, frames: Sequence[Frame], error: BadMessage) -> None:
         assert self._publisher is not None  # noqa: S101 - as above
         if len(frames) == 1:
-            log.warning("record %s:%d is refused for good and left out: %s", journal, frames[0].offset, error)
+            where = f"{journal}:{frames[0].offset}"
+            log.warning("record %s is refused for good and left out: %s", where, error, extra={"run": run})
             self._metrics.refused.inc()
             return
         middle = len(frames) // 2

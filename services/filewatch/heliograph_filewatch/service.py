@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from heliograph.bus import BusUnavailable, Consumer, Publisher
-from heliograph.messages import BadMessage, WatchClosed, WatchStart, WatchStop, decode_batch, decode_commands
-from heliograph.payload import clip, now
+from heliograph.filewatch.told import watch_closed
+from heliograph.messages import BadMessage, WatchStart, WatchStop, decode_batch, decode_commands
+from heliograph.payload import clip
 from heliograph_filewatch.admit import Job, Refused, admit_request
 from heliograph_filewatch.child import Child, Fate
 from heliograph_filewatch.config import BadWatchFile, ServiceConfig
@@ -169,7 +170,7 @@ class Service:
             raise BadMessage(aside[0].reason)
         for bad in aside:
             self._metrics.requests.labels("bad").inc()
-            log.warning("a request of run %s cannot be read: %s", batch.run[:200], bad.reason)
+            log.warning("a request cannot be read: %s", bad.reason, extra={"run": batch.run})
         for command in commands:
             outcome = (
                 self._begin(batch.run, command) if isinstance(command, WatchStart) else self._end(batch.run, command)
@@ -205,8 +206,8 @@ class Service:
         return admit_request(asked, run, watches.allow, watches.limits, memory=self._kept.folder(key) / "memory.db")
 
     def _refuse(self, run: str, watch: str, reason: str, outcome: str) -> str:
-        log.warning("watch %r of run %r: %s", watch[:100], run[:100], reason)
-        self._refusals.tell(run, _closed(watch, reason))
+        log.warning("watch %r: %s", watch[:100], reason, extra={"run": run})
+        self._refusals.tell(run, watch_closed(watch, reason))
         return outcome
 
     def _end(self, run: str, command: WatchStop) -> str:
@@ -229,7 +230,7 @@ class Service:
         child = self._children[key] = Child(job, folder)
         with suppress(OSError):  # then it is tried again
             child.start()
-        log.info("watching %s for run %s", job.config.root, job.run)
+        log.info("watching %s", job.config.root, extra={"run": job.run})
 
     def _stop_child(self, key: str, reason: str) -> None:
         self._kept.ask_to_stop(key, reason)
@@ -248,7 +249,7 @@ class Service:
             elif fate is Fate.CANNOT and key in self._requested:
                 self._close(key, child.job.config.watch, f"cannot be watched: {child.trouble}", child)
             elif fate is Fate.CANNOT:
-                log.warning("watch %s: %s", child.job.config.watch, child.trouble)
+                log.warning("watch %s: %s", child.job.config.watch, child.trouble, extra={"run": child.job.run})
                 child.retry()
         self._metrics.watches.set(len(self._children))
         self._metrics.silent.set(sum(child.silent for child in self._children.values()))
@@ -260,14 +261,8 @@ class Service:
         log.warning("watch %r: %s", watch, reason)
         status = {} if child is None else child.status
         outbox = Outbox(self._kept.folder(key) / "outbox")
-        outbox.append(
-            _closed(
-                watch,
-                reason,
-                files=int(status.get("files", 0)),
-                unfinished=int(status.get("waiting", 0) + status.get("running", 0) + status.get("settling", 0)),
-            )
-        )
+        unfinished = sum(status.get(name, 0.0) for name in ("waiting", "running", "settling"))
+        outbox.append(watch_closed(watch, reason, files=int(status.get("files", 0)), unfinished=int(unfinished)))
         outbox.close()
         self._done(key)
 
@@ -295,15 +290,3 @@ class Service:
         if moment >= self._tidy_at:
             self._tidy_at = moment + _TIDY
             self._kept.prune(self._config.keep)
-
-
-def _closed(watch: str, reason: str, *, files: int = 0, unfinished: int = 0) -> WatchClosed:
-    at, mono = now()
-    return WatchClosed(
-        at=at,
-        mono=mono,
-        watch=clip(watch, 200) or "",
-        files=files,
-        unfinished=unfinished,
-        reason=clip(reason, 1000) or "",
-    )

@@ -6,6 +6,7 @@ reach it, a token that allows nothing but publishing this run, and the hub's tim
 
 from __future__ import annotations
 
+import logging
 import time
 
 import msgspec
@@ -19,6 +20,7 @@ from heliograph_hub.errors import Problem
 from heliograph_hub.parts import parts_of
 from heliograph_hub.tokens import Claims
 
+log = logging.getLogger("heliograph.hub")
 router = APIRouter(tags=["agents"])
 
 INTAKE = "/v1/intake"
@@ -84,6 +86,8 @@ async def connect(request: Request) -> Connected:
     may_join(config, request)
     async with Body(request, parts.budget, limit=MAX_CONNECT, timeout=config.read_timeout) as body:
         asked = _asked(body)
+    who = request.client.host if request.client else "?"
+    log.info("told an agent at %s where to send its records", who, extra={"run": asked.run})
     expires = int(time.time() + config.token_lifetime)
     return Connected(
         bus=config.public_bus_url or _own_url(request, config.public_url),

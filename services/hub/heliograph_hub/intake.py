@@ -8,6 +8,7 @@ error that tells the agent whether to keep the batch (408, 429, 503), to connect
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import APIRouter, Request, Response
 
@@ -19,6 +20,7 @@ from heliograph_hub.errors import Problem, try_later
 from heliograph_hub.parts import Parts, parts_of
 from heliograph_hub.publishing import TooBusy
 
+log = logging.getLogger("heliograph.hub")
 router = APIRouter(tags=["agents"])
 
 _BODY = {
@@ -44,9 +46,9 @@ def _check(body: bytes, cls: Class, run: str) -> None:
     try:
         batch = decode_batch(body)
     except BadMessage as error:
-        raise _bad(str(error)) from error
+        raise _bad(run, str(error)) from error
     if batch.run != run or batch.cls != cls.value:
-        raise _bad("the batch is of another run or class than its path")
+        raise _bad(run, "the batch is of another run or class than its path")
 
 
 async def _publish(parts: Parts, batch: Outgoing) -> None:
@@ -63,10 +65,11 @@ async def _publish(parts: Parts, batch: Outgoing) -> None:
             what_to_do="thin out and send later",
         ) from error
     except BadMessage as error:
-        raise _bad(str(error)) from error
+        raise _bad(batch.run, str(error)) from error
     except (BusUnavailable, TimeoutError) as error:
         raise try_later("the bus does not answer", where="bus") from error
 
 
-def _bad(reason: str) -> Problem:
+def _bad(run: str, reason: str) -> Problem:
+    log.warning("a batch is refused: %s", reason[:500], extra={"run": run})
     return Problem(400, reason[:500], where="request body", what_to_do="put this batch aside: it can never be taken")

@@ -10,10 +10,12 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+LONGEST = 200
+
 
 class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        run = getattr(record, "run", None)
+        run = _run(record)
         head = f"{_time(record)} {record.levelname.lower():7} {record.name}"
         line = f"{head} {f'[run {run}] ' if run else ''}{record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -28,7 +30,7 @@ class Json(logging.Formatter):
             "message": record.getMessage(),
             "pid": record.process,
         }
-        if run := getattr(record, "run", None):
+        if run := _run(record):
             fields["run"] = run
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -44,6 +46,12 @@ def setup(*, form: str = "text", level: str = "info") -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     for noisy in ("uvicorn.access", "alembic", "sqlalchemy", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _run(record: logging.LogRecord) -> str | None:
+    """Whoever sends records chooses a run's name: it must not look like a line of its own."""
+    run = str(getattr(record, "run", "") or "")[:LONGEST]
+    return (run if run.isprintable() else ascii(run)) or None
 
 
 def _time(record: logging.LogRecord) -> str:

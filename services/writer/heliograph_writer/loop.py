@@ -212,7 +212,8 @@ class WriterLoop:
         )
 
     def _refuse(self, consumer: Consumer, refused: Refused) -> None:
-        log.error("batch %s moved to the dead letters: %s", refused.delivery.route, refused.reason)
+        cls, _, run = refused.delivery.route.partition(".")
+        log.error("a batch of %s moved to the dead letters: %s", cls, refused.reason, extra={"run": run})
         consumer.reject(refused.delivery, refused.reason)
         self.metrics.dead.inc()
 
