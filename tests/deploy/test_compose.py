@@ -48,6 +48,7 @@ def workflow(running: Workflow) -> Workflow:
     return running
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_expression_of_a_dashboard_has_an_answer_while_a_workflow_runs(
     stack: Stack, running: Workflow, name: str
