@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,55 @@ def test_what_is_no_callback_gets_an_answer_without_insides(open_: Open) -> None
         assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert client.post("/_dash-update-component", content=b"x" * (5 << 20)).status_code == 413
     assert client.get("/", params={"x": "y" * 9000}).status_code == 414
+
+
+def test_a_body_that_never_ends_is_not_read_to_its_end(open_: Open) -> None:
+    given = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal given
+        while given < 100 << 20:
+            given += 1 << 20
+            yield b"x" * (1 << 20)
+
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": next(parts), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    parts = endless()
+    headers = [(b"host", b"127.0.0.1:8080")]
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/_dash-update-component"}
+    scope |= {
+        "headers": headers,
+        "query_string": b"",
+        "client": ("127.0.0.1", 5),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+    app: Any = open_().app  # without the test client, which gathers a body before it sends it
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert given < 8 << 20
+
+
+@pytest.mark.parametrize("run", ["\\ud800", "a\\u0000b"])
+def test_a_viewer_of_what_cannot_be_a_run_does_not_silence_the_others(open_: Open, run: str) -> None:
+    """What no database can look up ended the one round of questions that is for all."""
+    with open_(poll=0.1) as client:
+        here = {"host": "127.0.0.1:8080"}
+        with (
+            client.websocket_connect("/live", headers=here) as bad,
+            client.websocket_connect("/live", headers=here) as good,
+        ):
+            bad.send_text(f'{{"run": "{run}"}}')
+            for _ in range(3):
+                good.send_json({"run": None})
+                assert "version" in good.receive_json()
+        assert client.get("/live", params={"run": "a\0b"}).status_code == 200
 
 
 def test_nobody_is_sent_elsewhere_after_logging_in() -> None:

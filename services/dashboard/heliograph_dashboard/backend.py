@@ -82,8 +82,8 @@ class Backend(FastAPIDashServer):
         answers, limiter = Answers(), anyio.CapacityLimiter(AT_ONCE)
 
         async def dispatch(request: Request) -> Response:
-            raw = await request.body()
-            if len(raw) > MAX_BODY:
+            raw = await body_of(request)
+            if raw is None:
                 return JSONResponse({"error": "this is more than a page ever sends"}, status_code=413)
             if not self.versions.fresh():
                 await run_in_threadpool(self.versions.of, None)
@@ -96,6 +96,16 @@ class Backend(FastAPIDashServer):
 
         dash_app.server.state.answers = answers
         return dispatch
+
+
+async def body_of(request: Request) -> bytes | None:
+    """The body, None as soon as it is more than `MAX_BODY`: what is not read takes no memory."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > MAX_BODY:
+            return None
+    return bytes(raw)
 
 
 def run_callback(dash_app: Dash, request: Request, raw: bytes) -> Answer:

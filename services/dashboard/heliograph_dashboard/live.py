@@ -215,7 +215,7 @@ class Live:
 
     async def answer(self, request: Request) -> JSONResponse:
         """The version of `?run=`, for those who cannot hold a socket."""
-        run = request.query_params.get("run", "")[:MAX_RUN] or None
+        run = _run_named(request.query_params.get("run"))
         versions = await run_in_threadpool(self._ask, {run})
         news = self._news(run, versions.get(run, 0))
         return JSONResponse({**news, "spread": 0}, headers={"cache-control": "no-store"})
@@ -230,8 +230,7 @@ class Live:
         try:
             while True:
                 asked = await socket.receive_json()
-                run = asked.get("run") if isinstance(asked, dict) else None
-                viewer.run = run[:MAX_RUN] if isinstance(run, str) and run else None
+                viewer.run = _run_named(asked.get("run") if isinstance(asked, dict) else None)
                 viewer.told = 0
         except (WebSocketDisconnect, ValueError, KeyError, RuntimeError):
             pass
@@ -253,6 +252,13 @@ class Live:
                 viewer.wake.clear()
                 news, viewer.news = viewer.news, None
                 await viewer.socket.send_json(news if news is not None else {"alive": True})
+
+
+def _run_named(given: object) -> str | None:
+    """The run that a viewer names, None for all of them. What no database can look up would end the round for all."""
+    if not isinstance(given, str) or not given:
+        return None
+    return given[:MAX_RUN].encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def run_finder(get: Callable[[], Store]) -> Callable[[str], int | None]:
