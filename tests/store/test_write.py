@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from random import Random
+from string import ascii_letters
 from typing import Any
 
 import msgspec
@@ -11,8 +13,12 @@ import pytest
 from sqlalchemy import Table, select
 
 from heliograph.messages import (
+    AgentStatus,
     BadMessage,
+    BlockState,
+    FileCallback,
     FileFound,
+    JournalClosed,
     NodeSample,
     NodeSeen,
     Record,
@@ -213,6 +219,29 @@ def test_values_that_no_database_holds_are_made_to_fit(store: Store) -> None:
     assert one(store, schema.samples)["rss"] == (1 << 63) - 1
     assert len(one(store, schema.tasks)["stdout"]) == 65_536
     assert one(store, schema.apps)["name"] == "f\N{REPLACEMENT CHARACTER}g"
+
+
+def test_names_too_long_for_an_index_hold_up_nobody(store: Store) -> None:
+    random = Random(1)
+    long, other = ("".join(random.choices(ascii_letters, k=6000)) for _ in range(2))  # nothing that could be packed
+    records = [
+        TaskDescribed(at=START, app=long, executor=long, **HEAD),
+        TaskRunning(at=START, try_=0, host=long, pid=1, worker=long, pool=long, block=long, **HEAD),
+        TaskEnded(at=START, try_=0, host=long, pid=1, ok=False, elapsed=1, exc_type=long, **HEAD),
+        FileFound(at=START, watch=long, path=long, size=1, mtime=1),
+        FileFound(at=START, watch=long, path=other, size=1, mtime=1),
+        FileCallback(at=START, watch=long, callback=long, sequence=1, paths=[long], outcome="ok"),
+        BlockState(at=START, executor=long, block=long, status=long),
+        NodeSeen(at=START, host=long, pool=long, executor=long),
+        AgentStatus(at=START, agent=long, host=long, pid=1, version="1"),
+        JournalClosed(at=START, journal=long, host=long, pid=1, clean=True, records=1),
+        TaskState(at=START, try_=0, state="pending", **HEAD),
+    ]
+    for _ in range(2):  # the second time as it comes again
+        assert write(store, *records).aside == ()
+        assert one(store, schema.tries)["pending"] == START
+        assert len(rows(store, schema.apps)) == 1
+        assert len(rows(store, schema.files)) == 2
 
 
 def test_a_batch_that_can_never_be_written_is_a_bad_message_and_writes_nothing(store: Store) -> None:

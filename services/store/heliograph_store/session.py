@@ -103,7 +103,8 @@ def _our_errors(name: str) -> Iterator[None]:
         yield
     except (pg.DeadlockDetected, pg.SerializationFailure) as error:
         raise TryAgain(str(error)) from error
-    except (OverflowError, psycopg.DataError, sqlite3.DataError) as error:
+    # A text too long for an index is, for the driver, a server that does not work.
+    except (OverflowError, psycopg.DataError, sqlite3.DataError, pg.ProgramLimitExceeded) as error:
         raise BadValue(str(error)) from error
     except (psycopg.Error, sqlite3.Error) as error:
         if isinstance(error, (psycopg.ProgrammingError, psycopg.IntegrityError, sqlite3.ProgrammingError)):

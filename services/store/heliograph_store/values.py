@@ -7,6 +7,7 @@ endless text.
 from __future__ import annotations
 
 import math
+from hashlib import blake2b
 from typing import Any, Final, TypeGuard, TypeVar
 
 import msgspec
@@ -15,6 +16,26 @@ from heliograph.messages import Record
 
 MAX_TEXT: Final = 65_536
 """Longest text stored, in characters. Recorders cut at 16 Ki, so only a foreign sender meets this."""
+MAX_NAME: Final = 2000
+"""Longest text in bytes that is a key or stands in a dictionary: an index of PostgreSQL holds 2704."""
+NAMES: Final = frozenset(
+    [
+        "agent",
+        "app",
+        "block",
+        "callback",
+        "exc_type",
+        "executor",
+        "host",
+        "journal",
+        "path",
+        "pool",
+        "status",
+        "watch",
+        "worker",
+    ]
+)
+"""Fields of records that become such texts."""
 MAX_INT: Final = (1 << 63) - 1
 MAX_TIME: Final = 1 << 53
 """The year 2255. A time beyond it (or before 1970) is a broken clock, not a time."""
@@ -42,6 +63,17 @@ def harmless(record: _R) -> _R:
         safe = _harmless(value)
         if safe is not value:
             changes[name] = safe
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def shortened(record: _R) -> _R:
+    """The record with names that fit into an index: the same long one always becomes the same short one, and no two
+    become one."""
+    changes = {}
+    for name in NAMES.intersection(record.__struct_fields__):
+        value = getattr(record, name)
+        if isinstance(value, str) and len(value.encode()) > MAX_NAME:
+            changes[name] = f"{value[:200]}…{blake2b(value.encode(), digest_size=16).hexdigest()}"
     return msgspec.structs.replace(record, **changes) if changes else record
 
 

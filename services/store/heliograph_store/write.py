@@ -38,7 +38,7 @@ from heliograph_store.runwrite import RunRows, StoredRun, folded_names, stored_r
 from heliograph_store.session import Session, write_session
 from heliograph_store.sql import BadValue, TryAgain
 from heliograph_store.store import Store
-from heliograph_store.values import harmless
+from heliograph_store.values import harmless, shortened
 
 ATTEMPTS: Final = 8
 """How often a transaction that lost a deadlock is run again before the batches are given back."""
@@ -202,7 +202,7 @@ def _incoming(batches: Sequence[Batch]) -> list[_Incoming]:
 
 def _make_harmless(incoming: Sequence[_Incoming]) -> None:
     for part in incoming:
-        part.records = [harmless(record) for record in part.records]
+        part.records = [shortened(harmless(record)) for record in part.records]
 
 
 def _fold(fold: RunFold, part: _Incoming, account: _Account) -> list[Aside]:
