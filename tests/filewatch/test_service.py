@@ -7,76 +7,17 @@ import resource
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from aiosmtpd.controller import Controller
 
-from heliograph.bus import Outgoing, open_dead_letters, open_publisher
-from heliograph.messages import Class
-from heliograph_filewatch.admit import Refused
-from heliograph_filewatch.config import BadWatchFile, Limits, load
-from heliograph_filewatch.kept import Kept
-from heliograph_filewatch.own import OwnRuns
 from tests.filewatch.hosting import Filewatch, Site, with_modules_of, write_files
+from tests.filewatch.service_fixtures import CALLBACKS, allowing, root, service, site
 from tests.filewatch.test_mail import Inbox, free_port
 from tests.fixtures.broker import Broker
 
-CALLBACKS = """
-import os, sys, time
-
-def names(files):
-    return ",".join(sorted(os.path.basename(f) for f in files))
-
-def slow(files):
-    with open(os.environ["TRACE"], "a") as trace:
-        trace.write("began %s %d\\n" % (names(files), os.getpid()))
-    time.sleep(float(open(os.environ["PAUSE"]).read()))
-    return names(files)
-
-def secrets(files):
-    return ",".join(sorted(n for n in os.environ if n.startswith("HELIOGRAPH_")))
-"""
-
-
-def allowing(root: Path, more: str = "") -> str:
-    return f"""
-[allow]
-roots = ["{root}"]
-callbacks = ["jobs:names", "jobs:slow", "jobs:secrets"]
-emails = ["@example.org"]
-[limits]
-interval = 0.1
-{more}
-"""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    one = Site(f"spool:{tmp_path}/spool", f"sqlite:///{tmp_path}/heliograph.db")
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def service(tmp_path: Path, site: Site, root: Path) -> Iterator[Filewatch]:
-    (tmp_path / "jobs.py").write_text(CALLBACKS)
-    (tmp_path / "pause").write_text("0")
-    one = Filewatch(tmp_path, site, allowing(root), TRACE=str(tmp_path / "trace"), PAUSE=str(tmp_path / "pause"))
-    yield one
-    if one.process is not None and one.process.poll() is None:
-        one.stop()
-    assert one.wait(lambda: not one.hosts(), 20)
+__all__ = ["root", "service", "site"]
 
 
 def test_a_run_leaves_the_watching_to_the_service_until_it_ends(service: Filewatch, site: Site, root: Path) -> None:
@@ -175,103 +116,6 @@ def test_a_stopped_service_goes_on_where_it_was(service: Filewatch, site: Site, 
     assert not any(c.repeat for c in site.callbacks("r"))
 
 
-def test_callbacks_see_none_of_our_secrets(tmp_path: Path, site: Site, service: Filewatch, root: Path) -> None:
-    service._variables["HELIOGRAPH_SMTP_PASSWORD"] = "secret-word"
-    site.begin("r")
-    site.ask("r", root, callbacks=["jobs:secrets"])
-    write_files(root, ["a.dat"])
-    service.start()
-    (done,) = service.wait(lambda: site.callbacks("r"))
-    assert done.outcome == "ok"
-    assert not {"HELIOGRAPH_SMTP_PASSWORD", "HELIOGRAPH_BUS", "HELIOGRAPH_DATABASE"} & set(
-        (done.result or "").split(",")
-    )
-
-
-def test_what_is_not_allowed_is_refused_recorded_and_counted(
-    service: Filewatch, site: Site, root: Path, tmp_path: Path
-) -> None:
-    site.begin("r")
-    (tmp_path / "elsewhere").mkdir()
-    (root / "link").symlink_to(tmp_path / "elsewhere")
-    write_files(tmp_path / "elsewhere", ["secret.dat"])
-    bad: dict[str, dict[str, object]] = {
-        "outside": {"root": tmp_path / "elsewhere"},
-        "dots": {"root": f"{root}/../elsewhere"},
-        "link": {"root": root / "link"},
-        "callback": {"callbacks": ["os:system"]},
-        "mail": {"email": "eve@evil.example"},
-        "hook": {"webhook": "http://169.254.169.254/"},
-        "giant": {"patterns": ["x" * 100_000]},
-        "broken": {"patterns": ["("]},
-    }
-    for watch, wanted in bad.items():
-        site.ask("r", **{"root": root, "watch": watch, **wanted})
-    site.ask("r", root, "good", callbacks=["jobs:names"])
-    service.start()
-    service.wait(lambda: len(site.closed("r")) == len(bad))
-    reasons = {w.watch: w.reason or "" for w in site.watches("r") if w.closed is not None}
-    assert set(reasons) == set(bad)
-    assert all(reason.startswith("refused: ") for reason in reasons.values())
-    assert "allow.roots" in reasons["outside"]
-    assert "allow.callbacks" in reasons["callback"]
-    write_files(root, ["a.dat", "link-to.dat"])
-    (root / "sly.dat").symlink_to(tmp_path / "elsewhere" / "secret.dat")
-    service.wait(lambda: len(site.files("r")) >= 2)
-    assert {f.watch for f in site.files("r")} == {"good"}
-    assert not [f.path for f in site.files("r") if "sly" in f.path or "secret" in f.path]
-    assert service.metric('requests_total{outcome="refused"}') == len(bad)
-    assert service.metric('requests_total{outcome="accepted"}') == 1
-
-
-def test_nobody_takes_all_the_room(service: Filewatch, site: Site, root: Path) -> None:
-    service.file.write_text(allowing(root, "watches = 3\nwatches_per_run = 2"))
-    for run in ("r", "s"):
-        site.begin(run)
-    for number in range(3):
-        site.ask("r", root, f"w{number}")
-    service.start()
-    (reason,) = service.wait(lambda: site.closed("r"))
-    assert reason == "refused: this service takes 2 watches of one run"
-    site.ask("s", root, "first")
-    site.ask("s", root, "second")
-    (reason,) = service.wait(lambda: site.closed("s"))
-    assert reason == "refused: this service watches for 3 requests already"
-    assert len(service.hosts()) == 3
-    with urllib.request.urlopen(f"{service.url()}/healthz", timeout=10) as answer:
-        assert answer.status == 200
-
-
-def test_an_expression_that_never_ends_costs_its_own_watch_and_nothing_else(
-    service: Filewatch, site: Site, root: Path
-) -> None:
-    service.file.write_text(allowing(root, "step_cpu = 0.5"))
-    site.begin("r")
-    site.ask("r", root, "evil", patterns=[r"^(a+)+$"])
-    site.ask("r", root, "good", patterns=["!"])
-    write_files(root, ["a" * 60 + "!"])
-    service.start()
-    (reason,) = service.wait(lambda: site.closed("r"))
-    assert "processor time" in reason
-    service.wait(lambda: site.files("r"))
-    assert {f.watch for f in site.files("r")} == {"good"}
-    assert service.metric("runaway_total") == 1
-
-
-def test_a_root_that_becomes_a_link_is_not_followed(service: Filewatch, site: Site, root: Path, tmp_path: Path) -> None:
-    (root / "mine").mkdir()
-    site.begin("r")
-    site.ask("r", root / "mine")
-    service.start()
-    service.wait(lambda: site.watches("r"))
-    write_files(tmp_path / "elsewhere", ["secret.dat"])
-    (root / "mine").rename(root / "before")
-    (root / "mine").symlink_to(tmp_path / "elsewhere")
-    (reason,) = service.wait(lambda: site.closed("r"))
-    assert "not the folder any more" in reason
-    assert site.files("r") == []
-
-
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -304,78 +148,6 @@ def test_a_program_leaves_its_monitor_to_the_service_by_way_of_its_journal_and_a
     service.wait(lambda: site.callbacks(run))
     (done,) = site.callbacks(run)
     assert (done.callback, done.outcome, done.result) == ("jobs:names", "ok", "a.dat")
-
-
-def test_what_is_no_request_is_put_aside(service: Filewatch, site: Site) -> None:
-    service.start()
-    publisher = open_publisher(site.bus, name="evil")
-    publisher.publish([Outgoing(run="r", cls=Class.COMMANDS, body=b"rubbish")])
-    dead = open_dead_letters(site.bus)
-    service.wait(lambda: dead.count() == 1)
-    (letter,) = dead.list()
-    assert (letter.route, letter.body) == ("commands.r", b"rubbish")
-    assert "not a batch" in letter.reason
-
-
-def test_the_watch_file_has_watches_of_its_own_under_a_run_of_their_own(
-    service: Filewatch, site: Site, root: Path
-) -> None:
-    service.file.write_text(f"""
-[[watch]]
-name = "plots"
-run = "nightly"
-root = "{root}"
-filetypes = ["*.png"]
-patterns = ['\\.log$']
-callbacks = ["jobs:names", ["ls", "-1"]]
-interval = 0.1
-""")
-    service.start()
-    write_files(root, ["a.png", "b.log"])
-    run = service.wait(lambda: next(iter(site.runs("nightly")), None))
-    service.wait(lambda: len(site.callbacks(run)) == 2)
-    done = {c.callback: (c.outcome, c.result) for c in site.callbacks(run)}
-    assert done == {"jobs:names": ("ok", "b.log"), "ls": ("ok", f"{root}/a.png\n")}
-    assert service.stop() == 0
-    service.start()
-    write_files(root, ["c.log"])
-    service.wait(lambda: len(site.callbacks(run)) == 3)
-    assert len(site.runs("nightly")) == 1
-    service.stop()
-    service.file.write_text("")
-    service.start()
-    service.wait(lambda: site.closed(run) == ["it is not in the watch file any more"])
-    service.wait(lambda: site.ended(run))
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[allow", "is not a TOML file"),
-        ("[allow]\nroots = ['scratch']", "'scratch' is not an absolute path"),
-        ("[allow]\nfolders = ['/x']", "folders"),
-        ("[[watch]]\nroot = '/tmp'\npatterns = ['(']", "'(' is not a regular expression"),
-        ("[[watch]]\nroot = '/tmp'\npatterns = ['x']\nemail = 'nobody'", "email"),
-        ("[limits]\nwatches = 0", "limits.watches must be more than 0"),
-        ("[[watch]]\nroot='/a'\nname='x'\n[[watch]]\nroot='/b'\nname='x'", "two watches"),
-    ],
-)
-def test_a_watch_file_that_cannot_be_is_said_in_one_line(text: str, words: str, tmp_path: Path) -> None:
-    file = tmp_path / "watches.toml"
-    file.write_text(text)
-    with pytest.raises((BadWatchFile, Refused)) as caught:
-        OwnRuns(Kept(tmp_path / "state"), load(file)).jobs()
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_documented_watch_file_is_one(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "howto" / "file-watch-service.md"
-    (tmp_path / "watches.toml").write_text(page.read_text().split("```toml\n")[1].split("```")[0])
-    found = load(tmp_path / "watches.toml")
-    assert found.limits == Limits()
-    (job,) = OwnRuns(Kept(tmp_path / "state"), found).jobs().values()
-    assert [rule.callback.kind for rule in job.config.rules if rule.callback] == ["name", "command"]
 
 
 def test_mail_of_a_requested_watch_is_sent_and_what_is_not_shows_with_the_run(

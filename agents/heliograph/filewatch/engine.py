@@ -166,8 +166,7 @@ class Engine:
             self._begin_scan(now)
         if self._scan is not None and now >= self._go_on:
             self._scan_on(now)
-        more = self._settle(now)
-        if not more:
+        if not self._settle(now):
             self._deliveries.dispatch()
 
     def _next(self, now: float) -> float:
@@ -178,9 +177,7 @@ class Engine:
         elif not (self._ending and self._last_scan_done):
             times.append(self._rounds.next)
         due = self._settling.next_due()
-        if due is not None:
-            times.append(due)
-        return min(times)
+        return min(times) if due is None else min(*times, due)
 
     def _begin_scan(self, now: float) -> None:
         self._began = self._go_on = now

@@ -25,7 +25,14 @@ def watch_opened(config: WatchConfig) -> WatchOpened:
     )
 
 
-def watch_closed(watch: str, reason: str, *, files: int = 0, unfinished: int) -> WatchClosed:
+def watch_closed(watch: str, reason: str, *, files: int = 0, unfinished: int = 0) -> WatchClosed:
     """`files`: how many were found, as far as whoever tells it knows."""
     at, mono = now()
-    return WatchClosed(at=at, mono=mono, watch=watch, files=files, unfinished=unfinished, reason=reason)
+    return WatchClosed(
+        at=at,
+        mono=mono,
+        watch=clip(watch, 200) or "",
+        files=files,
+        unfinished=unfinished,
+        reason=clip(reason, 1000) or "",
+    )
