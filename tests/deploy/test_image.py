@@ -35,10 +35,11 @@ def test_it_does_not_run_as_root(image: str) -> None:
     assert told.strip() == str(UID)
 
 
-def test_it_is_small(image: str, record_property: pytest.RecordProperty) -> None:
+def test_it_is_small(image: str, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]) -> None:
     size = docker_json("image", "inspect", image)[0]["Size"]
     record_property("image_bytes", size)
-    print(f"{image}: {size / 1e6:.0f} MB")
+    with capsys.disabled():
+        print(f"\nThe image has {size / 1e6:.0f} MB")
     assert size < LARGEST
 
 
