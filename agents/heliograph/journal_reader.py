@@ -23,7 +23,8 @@ from heliograph.segment import SUFFIX, Head, segment_name
 CHUNK = 2 * MAX_RECORD
 """Bytes read at once; more than a frame can have, so that one always fits."""
 ASK_SECONDS = 5.0
-"""How often the process itself is looked for, where only a lock (an inherited descriptor) keeps a journal alive."""
+"""How often it is asked whether only a lock keeps a journal alive: a child that some library forked in C, past our
+journal's at-fork handler, holds it for as long as it lives."""
 _head = msgspec.msgpack.Decoder(Head)
 
 
@@ -53,6 +54,8 @@ class Reader:
         self._start = 0
         self._finished: list[tuple[Path, int]] = []
         self._ask_at = time.monotonic() + ASK_SECONDS
+        self._asked: tuple[int, int] | None = None
+        """Start and size of the segment when last asked."""
 
     def read(self) -> list[Found]:
         """What is there, up to CHUNK bytes; call again while it gives something. Sets `ended` at the end."""
@@ -144,15 +147,19 @@ class Reader:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # somebody holds it, or the file system knows no locks
-            return self._process_gone()
+            return self._abandoned()
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         return True
 
-    def _process_gone(self) -> bool:
+    def _abandoned(self) -> bool:
+        """Whether the process is gone, or has gone on to another segment and let this one rest since last asked."""
         moment = time.monotonic()
         if self.head is None or moment < self._ask_at:
             return False
         self._ask_at = moment + ASK_SECONDS
+        asked, self._asked = self._asked, (self._start, os.fstat(self._fd).st_size)
+        if asked == self._asked and any(start > self._start for start, _ in segments(self.folder)):
+            return True
         return not state.process_alive(self.head.pid, self.head.start)
 
 

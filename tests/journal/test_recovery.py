@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,11 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heliograph import journal_reader, state
 from heliograph import messages as m
-from heliograph import state
 from heliograph.journal import Journal, Limits, Route
 from heliograph.journal_reader import Reader, head_of, read_all, segments
 
@@ -136,6 +138,34 @@ def test_a_child_that_never_records_leaves_the_parents_lock_alone(tmp_path: Path
     finally:
         os.kill(child, signal.SIGKILL)
         done.stdout.close()
+
+
+def test_a_child_forked_in_c_does_not_hold_up_the_segments_that_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_reader, "ASK_SECONDS", 0.1)
+    journal = Journal.open(Route(run="r"), folder=tmp_path, start_agent=False, limits=Limits(segment=400))
+    journal.append(task(0, ""))
+    library = ctypes.CDLL(None)
+    child = library.fork()  # no handler of Python's runs, so the child keeps the first segment's lock
+    if child == 0:
+        library.sleep(60)
+        library._exit(0)
+    try:
+        for n in range(1, 30):
+            journal.append(task(n, ""))
+        reader = Reader(state.namespace_folder(tmp_path) / "journals" / journal.id)
+        seen: list[int] = []
+        deadline = time.monotonic() + 5
+        while len(seen) < 30 and time.monotonic() < deadline:
+            seen += [m.decode(f.payload).number for f in reader.read()]  # type: ignore[union-attr]
+            time.sleep(0.01)
+        assert seen == list(range(30))
+        assert not reader.ended
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    journal.close()
 
 
 def test_a_reader_tails_a_living_process_and_sees_its_end(tmp_path: Path) -> None:
