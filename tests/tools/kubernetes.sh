@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Sees to what the chart's tests need: a cluster that kubectl reaches (KUBECONFIG), and our image in it.
 #
-#   HELIOGRAPH_TEST_IMAGE           an image that the cluster can pull; without it heliograph:test is built here
+#   HELIOGRAPH_TEST_IMAGE           an image that the cluster can pull; without it heliograph:kubernetes-test is built here
 #   HELIOGRAPH_TEST_KUBERNETES_UP   a command that brings the cluster, or images into it: it gets their names appended
 #                                   (`kind load docker-image`)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-image=${HELIOGRAPH_TEST_IMAGE:-heliograph:test}
+image=${HELIOGRAPH_TEST_IMAGE:-heliograph:kubernetes-test}
 
 if [ -z "${HELIOGRAPH_TEST_IMAGE:-}" ]; then
     HELIOGRAPH_VERSION=${image#*:} docker compose --progress=quiet build init >&2
