@@ -193,7 +193,8 @@ class Journal:
         """Open the first segment, or the one after `full`. None when it cannot be (or another thread is at it)."""
         # Far before the time to try again: somebody has set the clock itself back, as tests do that freeze it.
         waits = self._retry_at - REOPEN_SECONDS <= moment < self._retry_at
-        if waits or not self._turning.acquire(blocking=False):
+        turning = self._turning  # this very one is given back, should another thread end the journal meanwhile
+        if waits or not turning.acquire(blocking=False):
             return self._segment
         try:
             if self._segment is not full:
@@ -209,7 +210,7 @@ class Journal:
             self._retry_at = moment + REOPEN_SECONDS
             self._complain(error)
         finally:
-            self._turning.release()
+            turning.release()
         return self._segment
 
     def _first_segment(self) -> Segment:

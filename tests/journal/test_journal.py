@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from heliograph import messages as m
 from heliograph import state
 from heliograph.journal import Journal, Limits, Route, clip, close_run, journal_for, now
 from heliograph.journal_reader import Reader, read_all, segments
+from heliograph.segment import Segment
 from tests.journal.conftest import FullDisk
 
 ROUTE = Route(run="run-1")
@@ -251,6 +253,24 @@ def test_after_close_a_record_begins_a_new_journal(tmp_path: Path) -> None:
     assert journal.append(task(2))
     assert journal.id != before
     assert {path.name for path in journals(tmp_path)} == {before, journal.id}
+
+
+def test_a_journal_that_ends_while_another_thread_turns_a_segment_drops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = opened(tmp_path, limits=Limits(segment=1))
+    after = Segment.after
+
+    def ended_meanwhile(*given: Any) -> Segment:
+        journal.close()
+        return after(*given)
+
+    monkeypatch.setattr(Segment, "after", ended_meanwhile)
+    assert journal.append(task(0))
+    monkeypatch.undo()
+    assert journal.append(task(1))
+    journal.close()
+    assert [type(record) for record in records(tmp_path)] == [m.TaskState, m.TaskState]
 
 
 def test_a_journal_deleted_under_its_process_is_begun_anew(tmp_path: Path) -> None:
