@@ -11,6 +11,7 @@ import pytest
 
 from heliograph import messages as m
 from heliograph import state
+from heliograph.agent.forward import Forwarder
 from heliograph.agent.outbox import Outbox
 from heliograph.agent.routes import Resolver, Target
 from heliograph.agent.runs import Means, RunPart
@@ -18,6 +19,7 @@ from heliograph.agent.ship import Outcome, Refused, Shipped, Shipper
 from heliograph.agent.spill import spill
 from heliograph.agent.tail import Tail
 from heliograph.bus import BadMessage, BusFull, BusUnavailable, Outgoing
+from heliograph.bus.spool import SpoolPublisher
 from heliograph.journal import Journal, Limits, Route
 from heliograph.route import spool_path
 from tests.agent.conftest import task, wait_for
@@ -211,6 +213,30 @@ def test_an_odd_spool_of_others_does_not_end_the_shipping_of_our_own(tmp_path: P
     shipper.stop()
     shipper.join(5)
     assert bus.numbers == [1]
+
+
+def test_samples_of_others_that_the_bus_refuses_are_offered_once_a_look_and_hold_up_no_states(tmp_path: Path) -> None:
+    offered: list[m.Class] = []
+
+    def full(outgoing: Outgoing) -> None:
+        offered.append(outgoing.cls)
+        if outgoing.cls is m.Class.SAMPLES:
+            raise BusFull("samples")
+
+    elsewhere = SpoolPublisher(f"spool:{spool_path(tmp_path)}", name="elsewhere")
+    _, outbox = filled(tmp_path / "state", [record for n in range(5) for record in (sample(n), task(n))])
+    for parcel in outbox.take(0.0):
+        for item in parcel.items:
+            elsewhere.publish([replace(parcel, items=[item]).outgoing("elsewhere")])
+    bus, forwarder = FakeBus(full), Forwarder(replace(ROUTE, run_dir=str(tmp_path)), "agent")
+    assert forwarder.forward(bus) == 5
+    assert sorted(bus.numbers) == list(range(5))
+    assert offered.count(m.Class.SAMPLES) == 1
+    assert forwarder.held
+    bus.allow = lambda _: None
+    assert forwarder.forward(bus) == 5
+    assert not forwarder.held
+    forwarder.close()
 
 
 @pytest.mark.parametrize("owner", [False, True], ids=["elsewhere", "on the submitting node"])

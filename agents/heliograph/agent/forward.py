@@ -40,6 +40,8 @@ class Forwarder:
         self._consumer: Consumer | None = None
         self._seen: set[tuple[str, int]] = set()
         self._changed_at = float("-inf")
+        self.held = False
+        """Whether the bus took no samples the last time."""
 
     def expects(self, moment: float) -> bool:
         """Whether something waits, or may yet come."""
@@ -65,15 +67,14 @@ class Forwarder:
         """Move what is there; what the bus does not take stays. Raises BusUnavailable and BusFull."""
         if self._consumer is None:
             self._consumer = open_consumer(f"spool:{self._folder}", name=f"forward-{self._agent}", classes=tuple(Class))
-        moved = left = 0
+        moved, self.held = 0, False
         try:
             while deliveries := self._consumer.receive(AT_ONCE, 0.0):
-                here = sum(self._move(delivery, publisher, self._consumer) for delivery in deliveries)
-                moved, left = moved + here, left + len(deliveries) - here
+                moved += sum(self._move(delivery, publisher, self._consumer) for delivery in deliveries)
         except BaseException:
             self.close()
             raise
-        if left:
+        if self.held:
             self.close()
         return moved
 
@@ -86,6 +87,8 @@ class Forwarder:
     def _move(self, delivery: Delivery, publisher: Publisher, consumer: Consumer) -> bool:
         """False when the bus takes no samples for now: they wait in the spool."""
         cls, _, run = delivery.route.partition(".")
+        if self.held and cls == Class.SAMPLES.value:
+            return False
         try:
             publisher.publish([Outgoing(run=run, cls=Class(cls), body=delivery.body)])
         except (BadMessage, ValueError) as error:
@@ -94,6 +97,7 @@ class Forwarder:
         except BusFull:
             if cls != Class.SAMPLES.value:
                 raise
+            self.held = True
             return False
         consumer.ack([delivery])
         return True

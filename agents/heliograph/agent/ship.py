@@ -29,7 +29,9 @@ NO_ROUTE_WAIT = 0.5
 """Seconds between looks while the submitting process has not yet said where records go."""
 NO_ROUTE_SOON = 60.0
 """Seconds after which it is looked for ever more rarely: a run whose directory is gone may never say it."""
-FORWARD_EVERY = 2.0
+FORWARD_EVERY, HELD_EVERY = 2.0, 30.0
+"""Seconds between looks at what agents elsewhere left; and while samples among it have to wait there, because each look
+claims all of it and gives it back."""
 RETRY_BUS = 60.0
 """Seconds after which an agent that uses the spool tries the bus itself again."""
 
@@ -192,6 +194,8 @@ class Shipper(threading.Thread):
                 self.lingers = False
                 return
             self._forwarder.forward(publisher)
+            if self._forwarder.held:
+                self._forward_at = time.monotonic() + HELD_EVERY
         except (BusUnavailable, BusFull, BadUrl, OSError) as error:
             self._trouble(str(error))
         except Exception as error:
