@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -115,10 +116,17 @@ def facts_of(url: str) -> set[Fact]:
 def test_it_writes_answers_and_ends_with_its_owner(start: Callable[..., Embedded]) -> None:
     one = start("r1")
     wait_for(one.address.exists, one)
-    api = json.loads(one.address.read_text())["api"]
+    told = json.loads(one.address.read_text())
+    api = told["api"]
     assert api.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(f"{api}/healthz", timeout=30) as answer:
         assert json.load(answer)["status"] == "ok"
+    assert one.address.stat().st_mode & 0o077 == 0, "it holds what opens the API, which others on this machine reach"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{api}/v1/runs", timeout=30)
+    mine = urllib.request.Request(f"{api}/v1/runs", headers={"Authorization": f"Bearer {told['token']}"})
+    with urllib.request.urlopen(mine, timeout=30) as answer:
+        assert "items" in json.load(answer)
     facts = one.publish_tasks(100)
     wait_for(lambda: facts_of(one.url) == facts, one)
     assert one.process.poll() is None

@@ -148,7 +148,9 @@ def test_the_documented_example_is_seen_while_it_runs(desk: Desk, unused_port: i
     wait_for(lambda: rows(database, running) not in ([], [(0,)]), desk, 60)
     wait_for(lambda: rows(database, "SELECT COUNT(*) FROM resource") not in ([], [(0,)]), desk, 20)
     (told,) = desk.runs.glob("*/.heliograph/address.json")
-    with urllib.request.urlopen(json.loads(told.read_bytes())["api"] + "/v1/runs", timeout=10) as answer:
+    about = json.loads(told.read_bytes())
+    mine = {"Authorization": f"Bearer {about['token']}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{about['api']}/v1/runs", headers=mine), timeout=60) as answer:
         (run,) = json.load(answer)["items"]
     assert run["liveness"] == "running"
     go.touch()

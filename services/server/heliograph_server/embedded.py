@@ -145,18 +145,21 @@ def _prepare(config: EmbeddedConfig, lock: WriterLock, sock: socket.socket, watc
 
 
 def _start_hub(config: EmbeddedConfig, sock: socket.socket) -> HubThread:
+    """The API, for who may read the run's folder: on a login node others reach 127.0.0.1, too."""
     from heliograph_hub.config import HubConfig
 
+    read_token = secrets.token_hex(16)
     hub = HubThread(
         HubConfig(
             bus_url=config.placement.spool_url,
             database_url=config.placement.live_url,
             join_token=secrets.token_hex(16),  # nobody joins here: agents use the spool
+            read_token=read_token,
         ),
         sock,
     )
     hub.start()
-    _tell_address(config, sock)
+    _tell_address(config, sock, read_token)
     return hub
 
 
@@ -217,11 +220,11 @@ def address_file(run_dir: Path) -> Path:
     return run_dir / ".heliograph" / "address.json"
 
 
-def _tell_address(config: EmbeddedConfig, sock: socket.socket) -> None:
+def _tell_address(config: EmbeddedConfig, sock: socket.socket, token: str) -> None:
     path = address_file(config.run_dir)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tell_address(path, {"api": url_of(sock), "pid": os.getpid(), "host": socket.gethostname()})
+        tell_address(path, {"api": url_of(sock), "token": token, "pid": os.getpid(), "host": socket.gethostname()})
     except OSError as error:
         log.warning("cannot write %s: %s", path, error)
 
