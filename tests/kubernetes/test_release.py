@@ -120,15 +120,27 @@ def test_a_release_on_servers_that_are_there_is_migrated_before_it_starts_and_sp
     kubectl("create", "secret", "tls", "hub-tls", "-n", space.name, *files)
     words = ["-f", CHART / "examples" / "external.yaml", "--set", "filewatch.storage.enabled=false"]
     words += ["--set", "hub.tls.existingSecret=hub-tls"]
-    words += ["--set", "fullnameOverride=second", "--set", "writer.replicas=1"]
+    words += ["--set", "fullnameOverride=second", "--set", "writer.replicas=1", "--set", "migration.tries=1"]
     second = Release(space, "second", release.folder, *words)
     second.must(second.install())
     assert second.ready()
     assert [each for each in space.get("jobs")["items"] if each["metadata"]["name"] == "second-migrate"] == []
     second.must(second.helm("test", "second", "--timeout", "5m"))
     second.must(second.upgrade("--set", "log.level=debug"))
+    refuses_an_older_version(second)
     second.must(second.helm("uninstall", "second", "--wait", "--timeout", "3m"))
     assert "second-auth" in second.secrets(), "workflows hold its token"
+
+
+def refuses_an_older_version(second: Release) -> None:
+    """As when a newer version migrated the database: the Job of a rollback says so, and no pod is touched."""
+    pods = {pod["metadata"]["uid"] for pod in second.space.pods().values()}
+    newer = "UPDATE alembic_version SET version_num = '9999'"
+    second.run_in(SERVERS[1], "psql", "-U", "heliograph", "-d", "second", "-c", newer)
+    assert second.helm("rollback", "second", "1", "--wait", "--timeout", "5m").returncode != 0
+    log = kubectl("logs", "-n", second.space.name, "-l", "job-name=second-migrate", "--tail=1")
+    assert "the database was written by a newer Heliograph" in log
+    assert {pod["metadata"]["uid"] for pod in second.space.pods().values()} == pods
 
 
 def test_a_secret_that_is_missing_or_lacks_a_key_is_said_and_nothing_is_made(
