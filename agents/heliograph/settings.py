@@ -37,6 +37,8 @@ class Site:
 
     off: bool = False
     nice: int = 10
+    interval: int = 0
+    """Least seconds between samples, whatever runs ask for."""
     memory: int = 512 * MIB
     """An agent above this resident size ends; the next record starts another."""
     process_disk: int = Limits.process

@@ -132,6 +132,23 @@ def test_a_hundred_recorders_have_one_agent(place: Place) -> None:
     assert len(place.of(m.TaskState)) == 8
 
 
+def test_the_site_says_how_often_samples_are_taken_at_most(place: Place, tmp_path: Path) -> None:
+    site = tmp_path / "agent.json"
+    site.write_text(json.dumps({"interval": 4}))
+    place.known_route()
+    journal = Journal.open(place.route(sample_interval=0.2), start_agent=False)
+    at, mono = now()
+    journal.append(m.TaskRunning(at=at, mono=mono, origin="o", number=1, try_=0, host="h", pid=os.getpid()))
+    agent = place.start_agent(HELIOGRAPH_SITE_FILE=str(site))
+    place.receive(60, until=lambda: len(place.of(m.TaskSample)) >= 3)
+    samples = sorted(place.of(m.TaskSample), key=lambda sample: sample.at)
+    assert len(samples) >= 3
+    assert {sample.interval for sample in samples} == {4.0}  # type: ignore[union-attr]
+    assert samples[2].at - samples[1].at >= 3_500_000
+    agent.kill()
+    agent.wait()
+
+
 @pytest.mark.parametrize("how", ["HELIOGRAPH_AGENT", "the site's file"])
 def test_agents_can_be_forbidden(place: Place, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "HELIOGRAPH_AGENT":

@@ -83,7 +83,7 @@ def _work(namespace: Path, election: Election, site: settings.Site) -> int:
         open_publisher=open_bus,
         resolver=Resolver,
     )
-    journals = Journals(namespace, name, progress.cursors)
+    journals = Journals(namespace, name, progress.cursors, least_interval=site.interval)
     agent = Agent(
         means=means, journals=journals, watch=watch, election=election, memory=_resident, memory_cap=site.memory
     )

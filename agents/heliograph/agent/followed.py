@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from heliograph.agent.persist import Cursor
@@ -25,12 +26,14 @@ EMPTY_FOR = 60.0
 
 
 class Journals:
-    """Not thread-safe. `agent` is the id under which the agent's own records stand."""
+    """Not thread-safe. `agent` is the id under which the agent's own records stand, `least_interval` the least seconds
+    between samples that the site allows."""
 
-    def __init__(self, namespace: Path, agent: str, cursors: dict[str, Cursor]) -> None:
+    def __init__(self, namespace: Path, agent: str, cursors: dict[str, Cursor], *, least_interval: float = 0.0) -> None:
         self.namespace = namespace
         self._folder = namespace / "journals"
         self._agent = agent
+        self._least = least_interval
         self._cursors = cursors
         self._tails: dict[str, Tail] = {}
         self._stamp = 0
@@ -107,7 +110,13 @@ class Journals:
 
     def intervals(self) -> dict[str, float]:
         """The runs with a living process here, and the seconds between their samples."""
-        return {route.run: route.sample_interval for route in self._living()}
+        return {route.run: self.paced(route).sample_interval for route in self._living()}
+
+    def paced(self, route: Route) -> Route:
+        """The route with its samples no closer than the site allows; a run that wants none gets none."""
+        if 0 < route.sample_interval < self._least:
+            return replace(route, sample_interval=self._least)
+        return route
 
     def living(self) -> bool:
         """Whether a process may still record here."""

@@ -137,7 +137,7 @@ class Agent:
         for found in some:
             part.outbox.add(tail, found)
             if not head.maker and found.cls is not Class.SAMPLES:
-                self._keep(self._watch.note(head.route, found.payload, moment))
+                self._keep(self._watch.note(self._journals.paced(head.route), found.payload, moment))
         return len(some)
 
     def _observe(self, moment: float) -> None:
