@@ -63,7 +63,7 @@ class Agent:
         self._runs: dict[str, RunPart] = {}
         self._leases = lease.Leases()
         self._nap = SHORT_NAP
-        self._stopping = self._leaving = self._changed = self._tries_changed = False
+        self._stopping = self._leaving = self._changed = False
         self._quiet_since: float | None = None
         self._status_at = self._memory_at = self._adopt_at = self._lock_at = 0.0
         self._useful_at = time.monotonic()
