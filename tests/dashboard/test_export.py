@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import parquet
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from heliograph_dashboard import export
 from heliograph_dashboard.app import create_app
 from heliograph_dashboard.config import DashboardConfig
+from tests.apart import apart
 from tests.dashboard.steady import Steady
 
 RUNS = 23
@@ -80,3 +84,26 @@ def test_what_is_not_there_is_told(client: TestClient) -> None:
     assert client.get("/export/nothing.csv").json()["error"]
     assert client.get("/export/workflows.csv", params={"run": "nope"}).status_code == 404
     assert len(client.get("/export/workflows.json", params={"sort": "drop table", "after": "x"}).json()) == RUNS
+
+
+def test_more_exports_than_may_run_at_once_are_told_when_to_come_again(client: TestClient) -> None:
+    serve = export.Export(client.app.state.data, at_once=2).serve  # type: ignore[attr-defined]
+
+    def asked(file: str) -> Any:
+        return serve(Request({"type": "http", "query_string": b"", "path_params": {"file": file}, "headers": []}))
+
+    first, second = asked("workflows.csv"), asked("workflows.json")
+    third = asked("workflows.csv")
+    assert (third.status_code, third.headers["retry-after"]) == (503, "5")
+    assert asked("nothing.csv").status_code == 503, "whatever is asked for"
+    apart(read(first))
+    assert asked("nothing.csv").status_code == 404, "one is over, and what is refused takes no place"
+    fourth = asked("workflows.csv")
+    assert (fourth.status_code, asked("workflows.csv").status_code) == (200, 503)
+    del second  # its browser went away before anything was sent
+    gc.collect()
+    assert asked("workflows.csv").status_code == 200
+
+
+async def read(answer: Any) -> bytes:
+    return b"".join([chunk async for chunk in answer.body_iterator])

@@ -72,3 +72,22 @@ def test_polling_where_no_socket_opens(
     page.locator("#live[data-state=polling]").wait_for()
     steady.add(4)
     page.locator("#run-head").get_by_text("4 running").wait_for()
+
+
+def test_a_run_that_is_not_there_yet_comes_by_itself(
+    page: Any, steady: Steady, open_dashboard: Callable[..., str]
+) -> None:
+    url = open_dashboard(url_of(steady))
+    page.goto(f"{url}/runs/second/tasks?state=running")
+    page.get_by_text("Nothing of a run second has arrived yet").wait_for()
+    page.locator("#live[data-state=live]").wait_for()
+    page.evaluate("window.notReloaded = true")
+    other = Steady(url_of(steady), "second", name="Another one")
+    other.start()
+    numbers = other.add(3)
+    page.locator("#run-head").get_by_text("Another one").wait_for(timeout=60_000)
+    page.get_by_text("1–3 of 3 tasks").wait_for(timeout=60_000)
+    other.move(numbers, "exec_done")
+    page.get_by_text("There are no tasks that match these filters").first.wait_for(timeout=60_000)
+    assert page.evaluate("window.notReloaded")
+    other.close()

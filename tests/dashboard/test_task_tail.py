@@ -134,3 +134,25 @@ def test_lines_are_bounded_in_length_and_number() -> None:
     text, cut = readable(b"z\n" * 5000, cut=False)
     assert text.count("\n") == MAX_LINES - 1
     assert cut
+
+
+def test_a_relative_path_is_looked_for_in_the_run_directory_and_where_the_run_began(root: Path) -> None:
+    run_dir = root / "runinfo" / "000"
+    run_dir.mkdir(parents=True)
+    (run_dir / "a.txt").write_text("in the run directory")
+    (root / "b.txt").write_text("where it began")
+
+    def found(path: str, *roots: Path, run_dir: str | None = str(run_dir)) -> Tail | NotShown:
+        return tail(path, roots, owner=None, run_dir=run_dir)
+
+    a, b = found("a.txt", root), found("b.txt", root)
+    assert isinstance(a, Tail)
+    assert (a.text, a.path) == ("in the run directory", str(run_dir / "a.txt"))
+    assert isinstance(b, Tail)
+    assert (b.text, b.path) == ("where it began", str(root / "b.txt"))
+    for refused in (found("c.txt", root), found("../../../secret.txt", root), found("b.txt", run_dir)):
+        assert isinstance(refused, NotShown)
+    for unknown in (None, "", "runinfo/000"):
+        assert found("a.txt", root, run_dir=unknown) == NotShown(
+            reason="The path is relative to a folder that was not recorded."
+        )

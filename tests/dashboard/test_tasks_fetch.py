@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from heliograph_dashboard.components.table import Asked
+from heliograph_dashboard.components.table import REGISTRY, Asked, Column, Rows, Table
 from heliograph_dashboard.pages import tasks
 from heliograph_dashboard.spans import LONGEST, span
 from heliograph_store.read.runs import Run, find_run
@@ -115,3 +115,28 @@ def test_what_no_task_has_matches_nothing(run: tuple[Any, Run], filters: dict[st
 def test_a_place_that_is_none_is_the_first_page(run: tuple[Any, Run], after: Any) -> None:
     data, of = run
     assert [row["key"] for row in tasks.fetch(data, of, asked(after=after)).rows] == [0, 1, 2]
+
+
+def test_a_number_that_was_typed_comes_first(run: tuple[Any, Run]) -> None:
+    data, of = run
+    rows = tasks.fetch(data, of, asked(filters={"text": "5"}, sort="took", descending=True, limit=50)).rows
+    assert rows[0]["task"] == 5
+    assert [row["task"] for row in rows].count(5) == 1
+    assert not tasks.fetch(data, of, asked(filters={"text": "5", "app": "b"}, limit=50)).rows
+    assert not tasks.fetch(data, of, asked(filters={"text": "99999"}, limit=50)).rows
+
+
+def test_a_search_that_stops_before_the_page_is_full_says_so_and_goes_on() -> None:
+    def fetch(_data: Any, _run: Any, asked: Asked) -> Rows:
+        if asked.after is None:
+            return Rows(rows=[], next=[None, 7, 100], so_far="Looked through about 100 of 200 tasks")
+        return Rows(rows=[{"id": 1}], so_far="")
+
+    table = Table(name="search-test", columns=(Column(field="id", title="Id"),), fetch=fetch, key="id", noun="tasks")
+    state = {"filters": {"text": "x"}, "sort": "", "limit": 50, "back": [], "after": None}
+    first: Any = table._rows(None, None, state)  # type: ignore[arg-type]
+    assert first["next"] == [None, 7, 100]
+    assert first["status"] == "Nothing found yet. Looked through about 100 of 200 tasks; Next looks on."
+    last: Any = table._rows(None, None, {**state, "after": [None, 7, 100]})  # type: ignore[arg-type]
+    assert "Next" not in last["status"]
+    del REGISTRY[table.name]

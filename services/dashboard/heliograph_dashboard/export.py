@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +24,10 @@ from heliograph_store.errors import StoreError
 from heliograph_store.read.runs import Run, find_run
 
 PAGE: Final = 1000
+AT_ONCE: Final = 4
+"""Exports under way at a time: each takes as much of a processor as it is given, and pages come first."""
+AGAIN: Final = 5
+"""Seconds after which another try is worth it."""
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the beginning of a formula."""
 Rows = Iterator[Sequence[Mapping[str, Any]]]
@@ -31,10 +36,26 @@ Rows = Iterator[Sequence[Mapping[str, Any]]]
 class Export:
     """Answers requests for tables; `data` reads past the cache, which pages of an export would only fill."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, *, at_once: int = AT_ONCE) -> None:
         self._data = data.uncached()
+        self._free = threading.BoundedSemaphore(at_once)
 
     def serve(self, request: Request) -> Response:
+        if not self._free.acquire(blocking=False):
+            busy = _sorry("other exports are still under way; try again in a few seconds", 503)
+            busy.headers["retry-after"] = str(AGAIN)
+            return busy
+        under_way = _UnderWay(self._free.release)
+        try:
+            answer = self._answer(request, under_way)
+        except BaseException:
+            under_way.end()
+            raise
+        if not isinstance(answer, StreamingResponse):
+            under_way.end()
+        return answer
+
+    def _answer(self, request: Request, under_way: _UnderWay) -> Response:
         name, _, form = request.path_params["file"].rpartition(".")
         table, write = REGISTRY.get(name), WRITERS.get(form)
         if table is None or write is None:
@@ -50,12 +71,35 @@ class Export:
             return _sorry("the database cannot be read now", 503)
         columns = [column for column in table.columns if column.field]
         try:
-            chunks = write(columns, _after(first, pages))
+            under_way.chunks = write(columns, _after(first, pages))
         except ImportError:
             return _sorry("Parquet needs pyarrow: pip install 'heliograph-server[parquet]'", 501)
         file = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(part for part in (name, query.get("run")) if part))[:120]
         headers = {"content-disposition": f'attachment; filename="{file}.{form}"', "cache-control": "no-store"}
-        return StreamingResponse(chunks, media_type=KINDS[form], headers=headers)
+        return StreamingResponse(under_way, media_type=KINDS[form], headers=headers)
+
+
+class _UnderWay(Iterator[bytes]):
+    """What is sent, and whoever must know when that is over: also when the browser goes away before it began."""
+
+    def __init__(self, over: Callable[[], None]) -> None:
+        self.chunks: Iterator[bytes] = iter(())
+        self._over: Callable[[], None] | None = over
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self.chunks)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+
+    def __del__(self) -> None:
+        self.end()
 
 
 def _pages(table: Table, data: Data, run: Run | None, query: Mapping[str, str]) -> Rows:

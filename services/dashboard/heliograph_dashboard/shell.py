@@ -109,6 +109,21 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         return no_update if run is None else run_head(data, run)
 
     @dash.callback(
+        Output("route", "data", allow_duplicate=True),
+        Input("tick", "data"),
+        State("looking", "data"),
+        State("route", "data"),
+        prevent_initial_call=True,
+    )
+    def arrive(tick: dict[str, Any] | None, looking: dict[str, Any] | None, route: dict[str, Any] | None) -> Any:
+        """A run that was waited for is there: visit its page again."""
+        if not looking or not looking.get("awaited") or not tick or not route:
+            return no_update
+        if data.read(find_run, str(looking["run"])) is None:
+            return no_update
+        return {**route, "arrived": tick.get("version")}
+
+    @dash.callback(
         Output("banner", "children"), Input("looking", "data"), Input("tick", "data"), Input("trouble", "data")
     )
     def warn(looking: dict[str, Any] | None, _tick: Any, trouble: bool) -> Any:
@@ -137,7 +152,7 @@ def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> An
     if "run" in params:
         run = data.read(find_run, params["run"])
         if run is None:
-            return _nowhere(urls, f"There is no run {params['run'][:80]} in this database")
+            return _not_yet(urls, params["run"])
     # The version first: what changes while the page is being made is then news.
     looking = {"run": None if run is None else run.run, "version": data.version(None if run is None else run.id)}
     view = View(
@@ -164,6 +179,18 @@ def _nowhere(urls: Urls, text: str = "There is no such page") -> Any:
         {"run": None},
         text,
     )
+
+
+def _not_yet(urls: Urls, run: str) -> Any:
+    """A run of which nothing has come: looked for as if it were there, so that its first record is news."""
+    shown = empty.empty(
+        f"Nothing of a run {run[:80]} has arrived yet",
+        "If it was started just now, its records are on their way: it is shown here as soon as the first one comes. "
+        "If it should be there for long, the link may not be complete, the run may have been deleted, or its records "
+        "go to another database.",
+        dcc.Link("All workflows", href=urls.link("workflows"), className="hg-link"),
+    )
+    return shown, [], None, [], {"run": run, "version": 0, "awaited": True}, "Not there yet · Heliograph"
 
 
 def _crumbs(view: View, page: Page) -> list[Component]:

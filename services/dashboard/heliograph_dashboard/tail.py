@@ -30,6 +30,7 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 class Tail:
     """The end of a file. `cut` when it does not begin with the file's first byte; `modified` in microseconds UTC."""
 
+    path: str
     text: str
     size: int
     modified: int
@@ -43,15 +44,26 @@ class NotShown:
     reason: str
 
 
-def tail(path: str, roots: Sequence[Path], *, owner: str | None) -> Tail | NotShown:
+def tail(path: str, roots: Sequence[Path], *, owner: str | None, run_dir: str | None = None) -> Tail | NotShown:
     """The last lines of the regular file at `path` when it lies under one of `roots`, all links resolved.
 
-    The file must belong to `owner` (the run's, by name) or to the user that runs this server.
+    The file must belong to `owner` (the run's, by name) or to the user that runs this server. A relative path is taken
+    from the run directory, or else from where the run was started, which is two levels above it as Parsl has it.
     """
     if not roots:
         return NotShown(reason="The operator allowed no folder of logs; only the path is shown.")
-    if "\0" in path or not os.path.isabs(path):
+    if "\0" in path:
+        return NotShown(reason="This is not a path.")
+    if os.path.isabs(path):
+        return _tail(path, roots, owner)
+    if not run_dir or "\0" in run_dir or not os.path.isabs(run_dir):
         return NotShown(reason="The path is relative to a folder that was not recorded.")
+    places = [os.path.join(folder, path) for folder in (run_dir, os.path.dirname(os.path.dirname(run_dir)))]
+    found = [_tail(place, roots, owner) for place in places]
+    return next((one for one in found if isinstance(one, Tail)), found[0])
+
+
+def _tail(path: str, roots: Sequence[Path], owner: str | None) -> Tail | NotShown:
     tops = [(str(root), top) for root in roots if (top := _real(root)) is not None]
     real = _real(path)
     for _, top in tops:
@@ -88,7 +100,8 @@ def _opened(top: str, parts: Sequence[str], owner: str | None) -> Tail | NotShow
             return NotShown(reason="The file belongs neither to the run's owner nor to this server's user.")
         start = max(0, about.st_size - MAX_BYTES)
         text, cut = readable(os.pread(file, MAX_BYTES, start), cut=start > 0)
-        return Tail(text=text, size=about.st_size, modified=about.st_mtime_ns // 1000, cut=cut)
+        path = os.path.join(top, *parts)
+        return Tail(path=path, text=text, size=about.st_size, modified=about.st_mtime_ns // 1000, cut=cut)
     except OSError as error:
         return NotShown(reason=f"The file could not be read: {error.strerror}.")
     finally:

@@ -360,12 +360,15 @@ def _log(data: Data, run: Run, stream: str, path: str, opened: bool) -> Componen
 
 
 def _end_of(data: Data, run: Run, stream: str, path: str) -> Component:
-    found = tail(path, data.config.log_roots, owner=run.owner)
+    found = tail(path, data.config.log_roots, owner=run.owner, run_dir=run.run_dir)
     if isinstance(found, NotShown):
         return html.P(found.reason, className="hg-remark")
     if not found.text:
         return html.P("The file is empty.", className="hg-remark")
-    said = [f"The last lines of {found.size:,} bytes" if found.cut else f"{found.size:,} bytes", ", written "]
+    said = [f"The last lines of {found.size:,} bytes" if found.cut else f"{found.size:,} bytes"]
+    if not path.startswith("/"):  # it was looked for: say where it was found
+        said.append(f" of {cut_middle(found.path, 160)}")
+    said.append(", written ")
     return html.Div(
         [
             html.P([*said, when(found.modified)], className="hg-remark"),

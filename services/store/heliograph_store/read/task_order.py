@@ -55,9 +55,9 @@ SMALL_ON_HOST: Final = 20_000
 """The same where each task that is passed over must be looked up."""
 MANY: Final = 1000
 """Kinds of tasks from which on reading through the run costs less than merging."""
-MOST: Final = 20_000
+MOST: Final = 12_000
 """So many tasks are looked up for one page, each somewhere else on the disk."""
-IN_A_ROW: Final = 10
+IN_A_ROW: Final = 15
 """So many times as many when they stand one behind the other, in the order of tasks."""
 _FIRST_RANK: Final = {"began": STATES.index("running"), "took": STATES.index("running_ended")}
 """The lowest state in which a task can have the value; one without a state (15) never has it."""

@@ -9,7 +9,7 @@ out of another order) is looked up for a bounded number of tasks a page: then th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Select, exists, or_, select, union_all
@@ -24,11 +24,11 @@ Key = tuple[int | None, int]
 Part = Literal["app", "executor", "state", "host", "took", "text", "without"]
 STREAMS: Final = 40
 """So many streams are read in one statement."""
+EAGER: Final = 20
+"""The part of what may be looked up that is looked up first."""
+MARGIN: Final = 1000
+"""Tasks of one kind that may come while their page is made."""
 _TEXTS: Final = ("inputs", "outputs", "stdin", "stdout", "stderr", "hashsum")
-_NEEDS: Final[dict[Part, tuple[str, ...]]] = {
-    "app": ("app",), "executor": ("runs_on",), "state": ("state",), "host": ("task", "progress"), "took": ("took",),
-    "text": ("task", "app", *_TEXTS),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,14 @@ class Search:
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """Tasks of one stretch of an index. `rest` must be looked up; `ordered`: the index has the order of the sort, else
-    the stretch is small and read whole. `most` is how many of it are looked up."""
+    the stretch is small and read whole. `most` is how many of it are looked up; with `rows` they are where they are
+    found, and need no looking up."""
 
     query: Select[Any]
     rest: Sequence[Part] = ()
     ordered: bool
     most: int | None = None
+    rows: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,15 @@ class Found:
 
 
 def read(search: Search, streams: Sequence[Stream]) -> Found:
-    """One page from these disjoint streams."""
+    """One page from these disjoint streams. First a few are looked up, which is enough for what is frequent."""
+    few = [replace(one, most=max(1, one.most // EAGER)) if one.most is not None else one for one in streams]
+    found = _read(search, few)
+    if found.reached is None or len(found.keys) == search.limit:
+        return found
+    return _read(search, streams)
+
+
+def _read(search: Search, streams: Sequence[Stream]) -> Found:
     found: list[Key] = []
     for at in range(0, len(streams), STREAMS):
         some = [_bounded(search, stream) for stream in streams[at : at + STREAMS]]
@@ -145,12 +155,17 @@ def _bounded(search: Search, stream: Stream) -> Select[Any]:
     if stream.most is None:
         query = query.where(*held(search, stream.rest))
         return select(_in_order(search, query).subquery()) if stream.ordered else query
-    needed = [name for part in stream.rest for name in _needs(search, part)]
-    have = {column.name for column in search.order}
-    query = query.add_columns(*(tasks.c[name] for name in dict.fromkeys(needed) if name not in have))
+    if stream.rows:
+        query = query.add_columns(*(tasks.c[name] for name in (*_TEXTS, "app", "progress")))
     seen = query.order_by(*_directed(search, search.order)).limit(stream.most).subquery()
     columns = [seen.c[column.name] for column in search.order]
-    matching = select(*columns).where(*held(search, stream.rest, seen.c))
+    matching = select(*columns)
+    if stream.rows:
+        matching = matching.where(*held(search, stream.rest, seen.c))
+    else:
+        # `+ 0`, so that what was seen is gone through, and not looked up for every task of the run.
+        itself = (tasks.c.run == search.run) & (tasks.c.task == seen.c.task + 0)
+        matching = matching.join_from(seen, tasks, itself).where(*held(search, stream.rest))
     return select(matching.order_by(*_directed(search, columns)).limit(search.limit).subquery())
 
 
@@ -171,15 +186,14 @@ def _directed(search: Search, columns: Sequence[ColumnElement[Any]]) -> list[Col
 
 
 def _beyond(search: Search, stream: Stream) -> Select[Any]:
-    query = stream.query
-    if search.sort != "task":
-        query = query.where(search.order[0].is_not(None))  # the indexes hold nothing else
-    if search.after is None:
-        return query
-    last = search.after[-len(search.order) :]
     # Where another order is read, `+ 0` keeps a database from reading in this one after all.
     place = search.order if stream.ordered else [column + 0 for column in search.order]
-    return query.where(beyond(place, last, descending=search.descending))
+    query = stream.query
+    if search.sort != "task":
+        query = query.where(place[0].is_not(None))  # the indexes hold nothing else
+    if search.after is None:
+        return query
+    return query.where(beyond(place, search.after[-len(place) :], descending=search.descending))
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
@@ -192,17 +206,22 @@ def of_run(search: Search, *, most: int | None) -> Stream:
     # Rows are read in any case, so what costs no more than a comparison needs no bound.
     easy = [part for part in rest if part in {"app", "executor", "state", "took", "without"}]
     hard = [part for part in rest if part not in easy]
-    return Stream(query=query.where(*held(search, easy)), rest=hard, ordered=True, most=most if hard else None)
+    most = most if hard else None
+    return Stream(query=query.where(*held(search, easy)), rest=hard, ordered=True, most=most, rows=True)
 
 
 def of_kind(search: Search, kind: Kind, *, ordered: bool, most: int | None) -> Stream:
     t = tasks.c
     exact = (t.run == search.run, t.app == kind.app, t.runs_on == kind.executor, t.state == kind.state)
     rest = _rest(search, "app", "executor", "state")
-    return Stream(
-        query=select(*search.order).where(*exact), rest=rest, ordered=ordered,
-        most=most if ordered and rest else None,
-    )  # fmt: skip
+    if ordered:
+        query = select(*search.order).where(*exact)
+        return Stream(query=query, rest=rest, ordered=True, most=most if rest else None)
+    # The index alone says which they are. The limit, which is never reached, makes that a step of its own: SQLite would
+    # go through the whole run to spare itself looking these up.
+    keys = select(t.task).where(*exact).limit(2 * kind.tasks + MARGIN).subquery()
+    itself = (t.run == search.run) & (t.task == keys.c.task + 0)
+    return Stream(query=select(*search.order).join_from(keys, tasks, itself), rest=rest, ordered=False)
 
 
 def of_app(search: Search, app: int, column: Literal["began", "took"], *, most: int | None) -> Stream:
@@ -233,10 +252,6 @@ def on_host(search: Search, *, ordered: bool, most: int | None) -> Stream:
 
 def _rest(search: Search, *but: Part) -> list[Part]:
     return sorted(search.asked - set(but))
-
-
-def _needs(search: Search, part: Part) -> tuple[str, ...]:
-    return (search.without or "",) if part == "without" else _NEEDS[part]
 
 
 def held(search: Search, parts: Sequence[Part] | set[Part], c: Any = tasks.c) -> list[ColumnElement[bool]]:
