@@ -22,7 +22,7 @@ from heliograph.route import Route
 from tests.agent.conftest import Place, task, wait_for
 
 
-def agent_of(place: Place) -> Agent:
+def agent_of(place: Place, memory_cap: int = 1) -> Agent:
     means = Means(
         agent="agent-1", state=place.state, limits=Limits(), outcomes=queue.SimpleQueue(), open_publisher=open_bus,
         resolver=Resolver,
@@ -33,7 +33,7 @@ def agent_of(place: Place) -> Agent:
         watch=Watch(TaskSampler(), NodeSampler(), Tries()),
         election=Election(place.namespace),
         memory=lambda: 0,
-        memory_cap=1,
+        memory_cap=memory_cap,
     )
 
 
@@ -82,3 +82,19 @@ def test_runs_that_are_over_here_are_let_go_while_others_go_on(place: Place) -> 
     agent.stop()
     agent.run()
     wait_for(lambda: not shippers())
+
+
+def test_a_bus_that_is_away_for_many_runs_does_not_fill_the_memory(place: Place) -> None:
+    for n in range(20):
+        journal = Journal.open(Route(run=f"run-{n}", sample_interval=0.0), start_agent=False)
+        assert all(journal.append(task(number, "x" * 10_000)) for number in range(500))
+        journal.close()
+    agent = agent_of(place, memory_cap=100 << 20)
+    for moment in range(10):
+        agent._step(float(moment))
+    waiting = {run: part.outbox.memory for run, part in agent._runs.items()}
+    assert len(waiting) == 20
+    assert min(waiting.values()) > 0
+    assert sum(waiting.values()) < 60 << 20
+    for part in agent._runs.values():
+        part.stop(0.0)

@@ -35,6 +35,8 @@ QUIET = 2.0
 """Seconds without any journal to follow after which the agent ends."""
 STATUS_EVERY = 30.0
 MEMORY_EVERY = 5.0
+WAITING_SHARE = 0.4
+"""Of the memory cap, for what waits to be shipped."""
 LOCK_EVERY = 30.0
 """Seconds between looks at the own lock."""
 STUCK = 3600.0
@@ -109,15 +111,14 @@ class Agent:
         total = 0
         moment = now()
         for tail in self._journals.open():
-            found = self._pull_one(tail, moment)
-            total += found
+            total += self._pull_one(tail, moment)
         self._changed |= total > 0
         return total
 
     def _pull_one(self, tail: Tail, moment: tuple[int, int]) -> int:
         head = tail.reader.head
         part = self._runs.get(head.route.run) if head else None
-        if part is not None and part.outbox.full():
+        if part is not None and (part.outbox.full() or (not part.outbox.empty() and self._crowded())):
             return 0
         try:
             some = tail.pull()
@@ -139,6 +140,11 @@ class Agent:
             if not head.maker and found.cls is not Class.SAMPLES:
                 self._keep(self._watch.note(self._journals.paced(head.route), found.payload, moment))
         return len(some)
+
+    def _crowded(self) -> bool:
+        """Whether what waits, of all runs together, takes its share of the memory: while the bus is away, many runs
+        would otherwise fill it again and again, for one agent after the other."""
+        return sum(part.outbox.memory for part in self._runs.values()) > self._memory_cap * WAITING_SHARE
 
     def _observe(self, moment: float) -> None:
         """Samples, heartbeats and the agent's own account."""

@@ -24,6 +24,8 @@ LINGER = 0.25
 """Seconds between two parcels of a class that are not full."""
 FULL_BYTES, FULL_RECORDS = 16 << 20, 50_000
 """What may wait in memory before a run's journals are not read on: what lies there is safe."""
+AROUND = 300
+"""Bytes of memory that a record takes beside its payload."""
 HELD_BYTES, HELD_RECORDS = 8 << 20, 20_000
 """What may wait of refused samples before they are thinned."""
 FIRST_HOLD, LONGEST_HOLD = 2.0, 60.0
@@ -88,6 +90,11 @@ class Outbox:
 
     def full(self) -> bool:
         return self.bytes >= FULL_BYTES or self.records >= FULL_RECORDS
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that what waits takes, about."""
+        return self.bytes + AROUND * self.records
 
     def empty(self) -> bool:
         return not self._on_way and not any(self._queues.values())
