@@ -5,16 +5,18 @@ In: a hub config or an app, an address. Out: a listening server; its URL is know
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from heliograph_server.errors import SetupError
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from heliograph_hub.config import HubConfig
 
 log = logging.getLogger("heliograph.server")
+MAX_HEAD: Final = 64 << 10
+"""Bytes of a request before its body. uvicorn's parser has no bound, and a line of six bytes takes it 130."""
+MOST_HEADERS: Final = 1000
+MOST_CONNECTIONS: Final = 512
+"""Connections over which no request is being answered; at most half of the files that this process may have open."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,6 +129,7 @@ def _of_app(
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=_bounded_protocol(),
             log_config=None,
             log_level=log_level,
             access_log=False,
@@ -131,3 +139,56 @@ def _of_app(
             ssl_keyfile=str(tls_key) if tls_key else None,
         )
     )
+
+
+def _bounded_protocol() -> type[asyncio.Protocol]:
+    """uvicorn's protocol for one server, with bounds on what nobody has shown a secret for.
+
+    A head that is too long is cut off. Of too many connections over which nothing is being answered (idle, or the
+    request is not complete) the oldest is closed, so that they take neither the descriptors of a writer in this
+    process nor the place of who really asks. Sockets of viewers are not counted: they have been let in.
+    """
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    base: Any = AutoHTTPProtocol
+    open_: dict[Any, None] = {}
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
+
+    class Bounded(base):  # type: ignore[misc]
+        head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            open_[self] = None
+            if len(open_) > most:
+                waiting = next((one for one in open_ if one.waits), None)
+                if waiting is not None:
+                    del open_[waiting]
+                    waiting.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            open_.pop(self, None)
+            super().connection_lost(exc)
+
+        @property
+        def waits(self) -> bool:
+            """For its client: no request is here, or the rest of one is missing."""
+            return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            in_body = before is not None and before.more_body
+            had = len(before.body) if in_body else 0
+            super().data_received(data)
+            if self not in self.connections:  # a socket by now, with a protocol of its own
+                open_.pop(self, None)
+                return
+            if self.cycle is not before:
+                self.head = 0  # its head was complete
+            elif not in_body or (len(before.body) == had and not before.response_complete):
+                self.head += len(data)  # a head in the making, or what trails a body; of a refused body nothing is kept
+            if self.head > MAX_HEAD or len(getattr(self, "headers", None) or ()) > MOST_HEADERS:
+                self.transport.abort()
+
+    return Bounded
