@@ -6,7 +6,7 @@ DEMO_VENV ?= .venv-demo
 ONCE ?=
 TESTS ?=
 JOBS ?= 3
-.PHONY: demo test screenshots test-compose test-kubernetes test-slurm bench install lint lock clean
+.PHONY: demo test screenshots test-compose test-kubernetes test-slurm bench bench-quick bench-docs install lint lock clean
 
 install: $(VENV)/.installed
 
@@ -52,10 +52,16 @@ test-kubernetes: install
 screenshots: install
 	HELIOGRAPH_SCREENSHOTS="$(CURDIR)/docs/images" $(VENV)/bin/python -m pytest -q tests/dashboard/test_screenshots.py
 
-# What it costs: tasks/s without monitoring, with Parsl's own and with ours; records/s into the store.
+# Every goal of speed and scale with its figure, in a table and as bench.json: about ten minutes on a quiet machine.
+# bench-quick checks ratios only, within two minutes; bench-docs puts the figures of bench.json into docs/performance.md.
 bench: install
-	$(VENV)/bin/python -m tests.benchmarks.bench_overhead
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m tests.benchmarks.bench_store
+	$(VENV)/bin/python -m tests.benchmarks.run --json bench.json
+
+bench-quick: install
+	$(VENV)/bin/python -m tests.benchmarks.run --quick
+
+bench-docs: install
+	$(VENV)/bin/python -m tests.benchmarks.plots bench.json
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,85 @@
+"""The short form of the benchmarks, and the frame that they share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import existing, frame, guard, run
+from tests.benchmarks.frame import Figure, at_least, at_most, saved, table, told
+from tests.benchmarks.mixed import stream
+
+
+def test_no_ratio_has_got_worse() -> None:
+    found = guard.figures(True)
+    assert len(found) >= 6
+    assert not [figure for figure in found if not figure.met], table(found)
+
+
+def test_a_figure_knows_whether_it_is_met() -> None:
+    assert at_least(3, "rate", 10, "records/s", 10).met
+    assert at_least(3, "rate", 9, "records/s", 10).met is False
+    assert at_most(4, "delay", 1, "s", 1).met
+    assert at_most(4, "delay", 2, "s", 1).met is False
+    assert told(3, "raw", 1, "s").met is None
+
+
+def test_the_table_shows_goal_figure_and_answer() -> None:
+    figures = [at_least(3, "rate", 123_456, "records/s", 200_000), told(5, "size", 0.25, "", "a note")]
+    lines = table(figures).splitlines()
+    assert "123,456" in lines[0]
+    assert "at least 200,000" in lines[0]
+    assert "NOT MET" in lines[0]
+    assert "0.25" in lines[1]
+    assert lines[1].endswith("(a note)")
+
+
+def test_what_is_saved_can_be_read_again() -> None:
+    figures = [at_most(5, "size", 1, "bytes", 2), told(3, "raw", 1, "s", "note")]
+    assert [Figure(**one) for one in json.loads(json.dumps(saved(figures)))] == figures
+
+
+def test_a_report_says_what_machine_it_comes_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "found.json"
+    assert frame.report(lambda quick: [told(3, f"quick {quick}", 1, "s")], "", ["--quick", "--json", str(path)]) == 0
+    content = json.loads(path.read_text())
+    assert content["machine"]["cores"] >= 1
+    assert content["figures"][0]["name"] == "quick True"
+    assert "quick True" in capsys.readouterr().out
+
+
+def test_a_benchmark_that_fails_costs_only_its_own_figures() -> None:
+    figures, trouble = run.run(run.Bench(name="no_such_benchmark", seconds=60))
+    assert figures == []
+    assert "no_such_benchmark" in trouble
+
+
+def test_a_benchmark_that_hangs_is_ended() -> None:
+    figures, trouble = run.run(run.Bench(name="bench_agent", seconds=0.2))
+    assert figures == []
+    assert "more than" in trouble
+
+
+def test_every_benchmark_of_the_full_run_is_there() -> None:
+    folder = Path(run.__file__).parent
+    assert not [bench.name for bench in (*run.FULL, *run.QUICK) if not (folder / f"{bench.name}.py").exists()]
+
+
+def test_older_benchmarks_become_figures() -> None:
+    rows = {"none": {"tasks_per_second": 1000, "of_unmonitored": 1.0},
+            "heliograph": {"tasks_per_second": 850, "of_unmonitored": 0.85}}  # fmt: skip
+    found = existing.overhead({"summary": rows})
+    assert [figure.met for figure in found] == [None, None, False]
+    one = {"name": "a state", "value": 5.0, "unit": "µs", "goal": "under 20 µs", "met": True, "spread": None}
+    assert existing.cost([one])[0].asked == "under 20 µs"
+
+
+def test_a_stream_holds_what_it_says() -> None:
+    mixed = stream(runs=2, tasks=60, samples=3)
+    batches = mixed.batches()
+    assert {batch.run for batch in batches} == {"mixed-0", "mixed-1"}
+    assert sum(len(batch.records) for batch in batches) == mixed.records
+    assert 60 * 3 < mixed.samples < mixed.records
+    assert stream(runs=2, tasks=60, samples=3).out == mixed.out
