@@ -25,10 +25,10 @@ def compose() -> dict[str, Any]:
 
 def test_every_setting_is_explained_with_its_default() -> None:
     used: dict[str, set[str]] = {}
-    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", read("compose.yaml")):
+    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", read("compose.yaml") + read("compose.tls.yaml")):
         used.setdefault(name, set()).add(default)
     explained = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", read(".env.example")))
-    assert explained.keys() == used.keys() | {"COMPOSE_PROFILES"}
+    assert explained.keys() == used.keys() | {"COMPOSE_PROFILES", "COMPOSE_FILE"}
     watch = {"watched", "/watched"}  # empty in the example: a volume stands for the folder
     assert {name: used[name] for name in used if used[name] != {explained[name]}} == {"WATCH_FOLDER": watch}
     paragraphs = re.split(r"\n\s*\n", read(".env.example"))
