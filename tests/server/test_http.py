@@ -48,7 +48,12 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
 
 def ask(client: socket.socket, path: str = "/", *, body: int = 0) -> bytes:
     client.sendall(f"POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {body}\r\n\r\n".encode() + b"x" * body)
-    return client.recv(4096)
+    answer = b""
+    while not answer.endswith(b"hi"):
+        part = client.recv(4096)
+        assert part, answer
+        answer += part
+    return answer
 
 
 @pytest.mark.parametrize(
