@@ -133,6 +133,11 @@ def test_guessing_gets_slow(open_: Open) -> None:
     assert client.get("/", headers={"authorization": "Bearer nope"}).status_code == 429
 
 
+def test_a_form_that_is_none_is_refused(open_: Open) -> None:
+    fields = "&".join(f"field{n}=x" for n in range(20))
+    assert open_(password=SECRET).post("/login", content=fields).status_code == 400
+
+
 def test_guesses_fade_and_are_counted_for_all_addresses_together() -> None:
     now = [0.0]
     guesses = Guesses(clock=lambda: now[0])
@@ -168,6 +173,16 @@ def test_a_proxys_user_header_counts_from_that_proxy_only(open_: Open) -> None:
     assert open_(client="10.1.2.3", **settings).get("/", headers={"x-remote-user": " "}).status_code == 401
     assert open_(client="10.2.2.3", **settings).get("/", headers=user).status_code == 401
     assert open_(client="::ffff:10.1.2.3", **settings).get("/", headers=user).status_code == 200
+
+
+@pytest.mark.parametrize("more", [{}, {"user_header": "X-Remote-User"}, {"user_header": "X-Remote-User", "token": "t"}])
+def test_behind_a_proxy_on_this_machine_foreign_names_lead_nowhere(open_: Open, more: dict[str, Any]) -> None:
+    """A page whose name was bound to 127.0.0.1 comes from where the proxy does, with whatever headers it likes."""
+    settings: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), "allowed_hosts": ("site.example",), **more}
+    client = open_(client="127.0.0.1", **settings)
+    for host, status in (("evil.example", 421), ("site.example", 200), ("127.0.0.1:8080", 200)):
+        headers = {"x-remote-user": "ada", "x-forwarded-host": "site.example", "host": host}
+        assert client.get("/export/workflows.csv", headers=headers).status_code == status
 
 
 def test_requests_from_other_pages_change_nothing(open_: Open) -> None:
@@ -267,6 +282,14 @@ def test_a_viewer_of_what_cannot_be_a_run_does_not_silence_the_others(open_: Ope
 
 
 def test_nobody_is_sent_elsewhere_after_logging_in() -> None:
-    for to in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nx: y", ""):
+    for to in (
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/a\r\nx: y",
+        "//[",
+        "",
+    ):
         assert _inside(to) == "/"
     assert _inside("/runs/a%20b?state=failed") == "/runs/a%20b?state=failed"

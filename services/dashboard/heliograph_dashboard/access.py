@@ -162,8 +162,15 @@ class Guard:
         return answer
 
     def _name_allowed(self, request: Request) -> bool:
-        """A foreign name that leads to an open dashboard is DNS rebinding; behind a secret it opens nothing."""
-        if self._config.guarded or request.by_proxy:
+        """A foreign name that leads to an open dashboard is DNS rebinding; behind a secret it opens nothing.
+
+        A proxy on this machine cannot be told from a browser on it, whose page can send any header to its own name: so
+        names count there, too, and the operator says which ones lead to the proxy.
+        """
+        nearby = request.by_proxy and is_loopback(request.peer.removeprefix("::ffff:"))
+        if request.by_proxy and not nearby:
+            return True
+        if self._config.guarded and not (nearby and self._config.user_header is not None):
             return True
         if not self._config.loopback:
             return bool(request.host)
@@ -192,6 +199,7 @@ class Request:
         self.method = scope.get("method", "GET")
         self.query = scope.get("query_string", b"").decode("latin-1")
         peer = (scope.get("client") or ("", 0))[0]
+        self.peer = peer
         self.by_proxy = _in(peer, config)
         forwarded = self.headers.get("x-forwarded-for", "").split(",") if self.by_proxy else []
         # The last one was written by our proxy; those before it by anybody.

@@ -49,7 +49,10 @@ class Login:
             raw += part
             if len(raw) > MAX_FORM:
                 return _page(asked, "/", "That was too long.", 413)
-        form = parse_qs(raw.decode(errors="replace"), max_num_fields=10)
+        try:
+            form = parse_qs(raw.decode(errors="replace"), max_num_fields=10)
+        except ValueError:
+            return _page(asked, "/", "That is no form of this page.", 400)
         to, given = _inside(form.get("to", ["/"])[0]), form.get("secret", [""])[0]
         if wait := self._guesses.wait(asked.address):
             answer = _page(asked, to, f"Too many wrong guesses: wait {wait:.0f} seconds.", 429)
@@ -77,7 +80,10 @@ def _page(asked: Request, to: str, note: str = "", status: int = 200) -> HTMLRes
 
 def _inside(to: str) -> str:
     """A path of ours: whoever logs in is never sent elsewhere."""
-    parts = urlsplit(to)
+    try:
+        parts = urlsplit(to)
+    except ValueError:
+        return "/"
     if parts.scheme or parts.netloc or not to.startswith("/") or to.startswith(("//", "/\\")):
         return "/"
     if any(ord(c) < 32 for c in to):
