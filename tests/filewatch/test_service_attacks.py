@@ -7,6 +7,8 @@ from pathlib import Path
 
 from heliograph.bus import Outgoing, open_dead_letters, open_publisher
 from heliograph.messages import Class
+from heliograph_filewatch.host import _SECRET
+from heliograph_server.settings import PREFIX, SECRETS
 from tests.filewatch.hosting import Filewatch, Site, write_files
 from tests.filewatch.service_fixtures import allowing, root, service, site
 
@@ -24,6 +26,11 @@ def test_callbacks_see_none_of_our_secrets(tmp_path: Path, site: Site, service: 
     assert not {"HELIOGRAPH_SMTP_PASSWORD", "HELIOGRAPH_BUS", "HELIOGRAPH_DATABASE"} & set(
         (done.result or "").split(",")
     )
+
+
+def test_every_secret_of_the_server_is_kept_from_callbacks() -> None:
+    """`heliograph up` hands all of its environment to the roles."""
+    assert all(f"{PREFIX}{name.upper()}".startswith(_SECRET) for name in SECRETS)
 
 
 def test_what_is_not_allowed_is_refused_recorded_and_counted(

@@ -36,7 +36,7 @@ MAIL_LEFT = 30.0
 """Seconds for notices that wait when the watch has ended."""
 _SECRET = (
     *("HELIOGRAPH_BUS", "HELIOGRAPH_DATABASE", "HELIOGRAPH_SMTP_", "HELIOGRAPH_TOKEN", "HELIOGRAPH_JOIN_TOKEN"),
-    *("HELIOGRAPH_READ_TOKEN", "HELIOGRAPH_SIGNING_SECRET", "HELIOGRAPH_PUBLIC_BUS"),
+    *("HELIOGRAPH_READ_TOKEN", "HELIOGRAPH_SIGNING_SECRET", "HELIOGRAPH_PUBLIC_BUS", "HELIOGRAPH_DASHBOARD_"),
 )
 """How names of variables begin that callbacks do not inherit."""
 
