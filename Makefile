@@ -52,16 +52,16 @@ test-kubernetes: install
 screenshots: install
 	HELIOGRAPH_SCREENSHOTS="$(CURDIR)/docs/images" $(VENV)/bin/python -m pytest -q tests/dashboard/test_screenshots.py
 
-# Every goal of speed and scale with its figure, in a table and as bench.json: about ten minutes on a quiet machine.
-# bench-quick checks ratios only, within two minutes; bench-docs puts the figures of bench.json into docs/performance.md.
+# Every goal of speed and scale with its figure, in a table and as build/bench.json: about ten minutes on a quiet machine.
+# bench-quick checks ratios only, within two minutes; bench-docs puts the figures of build/bench.json into docs/performance.md.
 bench: install
-	$(VENV)/bin/python -m tests.benchmarks.run --json bench.json
+	$(VENV)/bin/python -m tests.benchmarks.run --json build/bench.json
 
 bench-quick: install
 	$(VENV)/bin/python -m tests.benchmarks.run --quick
 
 bench-docs: install
-	$(VENV)/bin/python -m tests.benchmarks.plots bench.json
+	$(VENV)/bin/python -m tests.benchmarks.plots build/bench.json
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -111,12 +111,15 @@ def hold(  # noqa: PLR0917
     tell = Told()
     for node in nodes:
         node.publisher.publish([])  # connects
-        node.first = node.number * 1_000_000
+        # What runs already when this begins: a cluster in the middle of its work, not one whose workers start at once.
+        node.tasks = {node.number * 1_000_000 + n: 0.0 for n in range(workers)}
+        node.first = node.number * 1_000_000 + workers
     ready.wait(180)
     began = time.time()
     for node in nodes:
         node.due = began + pick.random() * TICK
         node.sample_due = began + pick.random() * SAMPLE_EVERY
+        node.tasks = {task: began + pick.random() * TASK_SECONDS for task in node.tasks}
     end = began + seconds
     while nodes and (node := min(nodes, key=lambda n: n.due)).due < end:
         now = time.time()
@@ -139,8 +142,7 @@ def _events(node: Node, now: float, probes: Queue[Any]) -> Iterator[Record]:
     while len(node.tasks) < node.workers:
         began = now - node.random.random() * TICK
         task, node.first = node.first, node.first + 1
-        fresh = not node.offset  # the first ones began at different times before
-        node.tasks[task] = now + TASK_SECONDS * (node.random.random() if fresh else node.random.uniform(0.8, 1.2))
+        node.tasks[task] = now + TASK_SECONDS * node.random.uniform(0.8, 1.2)
         yield from _begin(node, task, int(began * 1e6))
         if task % PROBE == 0:
             probes.put(Probe(run=node.run, task=task, state="running", at=now))

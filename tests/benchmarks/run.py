@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(troubles))
     if chosen.json:
         content = {"machine": about, "load_after": os.getloadavg(), "figures": saved(found), "troubles": troubles}
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(json.dumps(content, indent=1) + "\n")
     wrong = chosen.quick and any(figure.met is False for figure in found)
     return 1 if troubles or wrong else 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import existing, frame, guard, run
+from tests.benchmarks import existing, frame, guard, plots, run
 from tests.benchmarks.frame import Figure, at_least, at_most, saved, table, told
 from tests.benchmarks.mixed import stream
 
@@ -83,3 +84,27 @@ def test_a_stream_holds_what_it_says() -> None:
     assert sum(len(batch.records) for batch in batches) == mixed.records
     assert 60 * 3 < mixed.samples < mixed.records
     assert stream(runs=2, tasks=60, samples=3).out == mixed.out
+
+
+def test_a_run_is_put_into_the_page(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "performance.md").write_text(f"before\n{plots.BEGIN}\nold\n{plots.END}\nafter\n")
+    figures = [
+        at_least(3, "RabbitMQ to SQLite <one>", 90_000, "records/s", 100_000),
+        told(7, "1 nodes: writer", 1.5, "% of a core"),
+        told(7, "10 nodes: writer", 12, "% of a core"),
+        told(7, "10 nodes: event to committed row, p99", 0.4, "s"),
+    ]
+    content = {"machine": frame.machine(), "load_after": [0.5], "figures": saved(figures), "troubles": ["one was late"]}
+    (tmp_path / "found.json").write_text(json.dumps(content))
+    assert plots.main([str(tmp_path / "found.json"), str(tmp_path)]) == 0
+    page = (tmp_path / "performance.md").read_text()
+    assert page.startswith("before")
+    assert page.endswith("after\n")
+    assert "old" not in page
+    assert "| 90,000 records/s | at least 100,000 | **no** |" in page
+    assert "one was late" in page
+    for name in ("performance-ingest.svg", "performance-cpu.svg", "performance-delay.svg"):
+        drawn = ElementTree.fromstring((tmp_path / "images" / name).read_text())
+        assert drawn.tag.endswith("svg")
+        assert f"images/{name}" in page
