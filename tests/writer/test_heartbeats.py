@@ -1,6 +1,6 @@
 """A writer on RabbitMQ whose commits take longer than its heartbeats keeps its connection, and writes each batch once.
 
-Heartbeats are of two seconds here, so that none of this takes minutes.
+Heartbeats are of four seconds here, so that none of this takes minutes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.fixtures.proxy import Proxy
 from tests.writer.doubles import MemoryStore, Result, body
 
 pytestmark = pytest.mark.slow
-HEARTBEAT = 2
-LONG = 6 * HEARTBEAT
+HEARTBEAT = 4
+LONG = 5 * HEARTBEAT
 """Seconds: the broker gives up after three heartbeats at the latest."""
 
 
