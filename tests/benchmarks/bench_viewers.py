@@ -1,8 +1,10 @@
 """Many viewers of one live run: do all hear of it, does the writer suffer, does the database feel how many they are?
 
-In: `python -m tests.benchmarks.bench_viewers [--viewers 200] [--rate 5000] [--seconds 30]`. Out: for none, one, many:
-news heard, how late, queries a tick, and how far the process that writes was behind (p50, p99). A viewer does what a
-browser does: it holds a socket, and after each news it asks for what a real page asked for in Chromium.
+In: `python -m tests.benchmarks.bench_viewers [--viewers 200] [--rate 5000] [--seconds 30] [--bus]`. Out: for none, one,
+many: news heard, how late, queries a tick, and how old the newest record in the database was, from its making on (p50,
+p99). A viewer does what a browser does: it holds a socket, and after each news it asks for what a real page asked for
+in Chromium. Records are written straight into the database; with `--bus` they go the whole way, by RabbitMQ and a
+writer.
 """
 
 from __future__ import annotations
@@ -12,38 +14,95 @@ import asyncio
 import json
 import random
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
+from urllib.parse import quote
 
 from websockets.asyncio.client import connect
 
-from tests.dashboard.conftest import FLAGS, viewing
-from tests.dashboard.steady import Steady
+from heliograph_store.migrate import migrate
+from heliograph_store.read.runs import find_run
+from heliograph_store.store import connect as open_store
+from tests.dashboard.conftest import FLAGS, running, viewing
+from tests.fixtures.broker import Broker
 
 RUN = "steady"
 TICK = re.compile(r'\{"run": ?"[^"]*", ?"version": ?\d+\}')
 
 
 @contextmanager
-def writing(folder: Path, rate: int) -> Iterator[Path]:
-    """A process that writes so many records a second; gives the file in which it says how late it was."""
-    late = folder / "late.txt"
-    late.touch()
-    command = [sys.executable, "-m", "tests.dashboard.steady", f"sqlite:///{folder / 'run.db'}", str(rate), str(late)]
-    process = subprocess.Popen(command)
+def writing(folder: Path, rate: int, *, bus: bool) -> Iterator[None]:
+    """Processes that bring so many records a second into the database."""
+    database = f"sqlite:///{folder / 'run.db'}"
+    migrate(database)
+    with ExitStack() as stack:
+        url = database
+        if bus:
+            home = folder / "broker"
+            home.mkdir()
+            home.chmod(0o777)
+            broker = Broker(home)
+            stack.callback(broker.close)
+            broker.start()
+            url = broker.new_url()
+            where = {"bus": url, "database": database, "health_port": "0"}
+            stack.enter_context(running("writer", log=folder / "writer.log", **where))
+        command = [sys.executable, "-m", "tests.dashboard.steady", url, str(rate)]
+        while True:  # until the writer has made the queues, nothing can be sent
+            with (folder / "steady.log").open("ab") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log)
+            stack.callback(_kill, process)
+            if _arrived(database, process):
+                break
+        yield
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _arrived(database: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the run came into the database before the process gave up."""
+    store = open_store(database, read_only=True)
     try:
-        yield late
+        while process.poll() is None:
+            if find_run(store, RUN) is not None:
+                return True
+            time.sleep(0.2)
     finally:
-        process.kill()
-        process.wait()
+        store.close()
+    return False
+
+
+class Age(threading.Thread):
+    """Asks again and again how old the newest record in the database is."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__(daemon=True)
+        self._database, self._over = database, threading.Event()
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        with closing(sqlite3.connect(f"file:{quote(str(self._database))}?mode=ro", uri=True)) as connection:
+            while not self._over.wait(0.05):
+                (newest,) = connection.execute("SELECT max(last_seen) FROM runs").fetchone()
+                self.seconds.append(time.time() - newest / 1e6)
+
+    def stop(self) -> list[float]:
+        self._over.set()
+        self.join()
+        return quantiles(self.seconds, n=100)
 
 
 def bodies_of(url: str) -> list[str]:
@@ -58,7 +117,10 @@ def bodies_of(url: str) -> list[str]:
         page.locator("#live[data-state=live]").wait_for(timeout=60_000)
         page.wait_for_timeout(3000)
         page.on("request", lambda r: found.append(r.post_data) if "_dash-update-component" in r.url else None)
-        page.wait_for_timeout(6000)
+        for _ in range(20):  # on a busy machine news come late
+            page.wait_for_timeout(6000)
+            if any('"tick"' in body for body in found):
+                break
         browser.close()
     assert found, "the page asked for nothing: is the machine too busy?"
     by_output = {json.loads(body)["output"]: body for body in found if '"tick"' in body}
@@ -142,26 +204,37 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--rate", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--bus", action="store_true", help="through RabbitMQ and a writer")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        first = Steady(f"sqlite:///{folder / 'run.db'}")
-        first.start()
-        first.close()
-        with writing(folder, options.rate) as late, viewing(folder / "run.db", log=folder / "view.log") as url:
-            bodies = bodies_of(url)
-            print(f"{len(bodies)} callbacks a tick")
-            for viewers in (0, 1, options.viewers):
-                seen = late.stat().st_size
-                if viewers:
-                    result = asyncio.run(watch(url, bodies, viewers, options.seconds))
-                else:
-                    time.sleep(options.seconds)
-                    result = {"viewers": 0}
-                delays = [float(line) for line in late.read_text()[seen:].splitlines()[1:]]
-                behind = quantiles(delays, n=100)
-                result |= {"writer behind p50": behind[49], "writer behind p99": behind[98]}
-                print(json.dumps({key: round(value, 3) for key, value in result.items()}), flush=True)
+        folder.chmod(0o755)
+        stack.enter_context(writing(folder, options.rate, bus=options.bus))
+        url = stack.enter_context(viewing(folder / "run.db", log=folder / "view.log"))
+        bodies = bodies_of(url)
+        print(f"{len(bodies)} callbacks a tick", flush=True)
+        for viewers in (0, 1, options.viewers):
+            time.sleep(3)  # what those before left behind
+            age = Age(folder / "run.db")
+            before = written(folder / "run.db")
+            age.start()
+            began = time.monotonic()
+            if viewers:
+                result = asyncio.run(watch(url, bodies, viewers, options.seconds))
+            else:
+                time.sleep(options.seconds)
+                result = {"viewers": 0}
+            took, old = time.monotonic() - began, age.stop()
+            records = (written(folder / "run.db") - before) / took
+            result |= {"records/s": records, "newest is old p50": old[49], "newest is old p99": old[98]}
+            print(json.dumps({key: round(value, 3) for key, value in result.items()}), flush=True)
+
+
+def written(database: Path) -> int:
+    """Records in the database, near enough: four a task."""
+    with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        (tasks,) = connection.execute("SELECT sum(tasks) FROM run_states").fetchone()
+    return 4 * int(tasks or 0)
 
 
 if __name__ == "__main__":

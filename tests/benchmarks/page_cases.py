@@ -186,7 +186,7 @@ CONTROLS: Final = (
             name=f"{page}: comes to be", page=page, served=SERVED.get(page, "rollup"),
             callback=f"{page}-none.children", given=_waiting(page),
         )
-        for page in ("failures", "nodes", "blocks", "files")
+        for page in ("failures", "nodes", "blocks", "files", "graph", "app", "task")
     ),
     *(
         Case(

@@ -1,6 +1,7 @@
-"""A run that goes on as a test tells it to, or at a steady pace: `python -m tests.dashboard.steady URL RATE`.
+"""A run that goes on as a test tells it to, or at a steady pace: `python -m tests.dashboard.steady URL RATE [FILE]`.
 
-In: a database URL. Out: rows, written by the real `Writer` as if a workflow had just sent them.
+In: the URL of a database or of a bus. Out: rows, written by the real `Writer` as if a workflow had just sent them; or
+batches on the bus, for a writer to take.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from contextlib import closing
 
 import msgspec
 
+from heliograph.bus import Outgoing, open_publisher
 from heliograph.messages import (
     CLASS_OF,
     Batch,
+    Class,
     Record,
     RunEnded,
     RunHeartbeat,
@@ -37,12 +40,15 @@ class Steady:
     """One run, written step by step."""
 
     def __init__(self, url: str, run: str = "steady", *, name: str = "Steady") -> None:
-        migrate(url)
-        self.store = connect(url)
         self.run, self._name = run, name
-        self._writer = Writer(self.store)
         self._offset = 0
         self.tasks = 0
+        self._open(url)
+
+    def _open(self, url: str) -> None:
+        migrate(url)
+        self.store = connect(url)
+        self._writer = Writer(self.store)
 
     def start(self) -> None:
         at = now()
@@ -69,7 +75,10 @@ class Steady:
         by_class: dict[str, list[Record]] = {}
         for record in records:
             by_class.setdefault(CLASS_OF[type(record)].value, []).append(record)
-        return self._writer.write([self._batch(cls, some) for cls, some in by_class.items()]) if records else None
+        return self._send([self._batch(cls, some) for cls, some in by_class.items()]) if records else None
+
+    def _send(self, batches: Sequence[Batch]) -> WriteResult | None:
+        return self._writer.write(batches)
 
     def close(self) -> None:
         self.store.close()
@@ -88,9 +97,23 @@ class Steady:
         )
 
 
+class Sent(Steady):
+    """The same, put on a bus."""
+
+    def _open(self, url: str) -> None:
+        self._publisher = open_publisher(url, name="steady")
+
+    def _send(self, batches: Sequence[Batch]) -> None:
+        self._publisher.publish([Outgoing(run=one.run, cls=Class(one.cls), body=encode(one)) for one in batches])
+
+    def close(self) -> None:
+        self._publisher.close()
+
+
 def main(url: str, pace: float, late: str | None = None) -> None:
-    """Four records a task, until killed. Into the file `late` goes how long after its due time each was written."""
-    with closing(Steady(url)) as steady:
+    """Four records a task, until killed. Into the file `late` goes how long after its due time each was written, or
+    confirmed by the bus."""
+    with closing((Sent if url.startswith("amqp") else Steady)(url)) as steady:
         steady.start()
         began, written, beat = time.monotonic(), 0, 0.0
         while True:

@@ -114,8 +114,11 @@ class _Uncached(Data):
 
 
 def _part(value: Any) -> Any:
-    """A part of a key: a run is known by its number, whatever is known of it."""
-    return (Run, value.id) if isinstance(value, Run) else value
+    """A part of a key. A run is known by its number and by its signs of life: who asks with an older row, read just
+    before the run went on, must not leave an answer to those who ask with the newer one."""
+    if isinstance(value, Run):
+        return Run, value.id, value.ended, value.last_seen, value.lease_until
+    return value
 
 
 def _run_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

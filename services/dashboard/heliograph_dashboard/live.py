@@ -31,6 +31,8 @@ SETTLES: Final = 10.0
 """Seconds after which a change of the database counts for a run though its mark is the same, while the run goes on."""
 SETTLES_LATE: Final = 60.0
 """The same for a run that has ended."""
+ROUNDED: Final = 5.0
+"""Seconds by which the present of a page may be rounded down: a run that dies is news only when all pages see it."""
 MAX_RUN: Final = 255
 SILENCE: Final = 25.0
 """Seconds after which a socket without news says that it is alive: proxies close what is silent."""
@@ -143,7 +145,7 @@ def _life(run: Run | None) -> tuple[bool, float]:
     """Whether it has ended, and until when it is alive without further signs (never again once that is over)."""
     if run is None or run.ended is not None:
         return True, float("inf")
-    until = alive_until(run) / 1e6
+    until = alive_until(run) / 1e6 + ROUNDED
     return False, until if until > time.time() else float("inf")
 
 
@@ -262,16 +264,19 @@ def _run_named(given: object) -> str | None:
 
 
 def run_finder(get: Callable[[], Store]) -> Callable[[str], int | None]:
-    """From a run's text id to its number, which never changes: remembered."""
+    """From a run's text id to its number, which never changes in a database: remembered."""
     known: dict[str, int] = {}
+    of: list[Store] = []
 
     def find(run: str) -> int | None:
+        store = get()
+        if of != [store] or len(known) > 10_000:
+            known.clear()
+            of[:] = [store]
         if run not in known:
-            found = find_run(get(), run)
+            found = find_run(store, run)
             if found is None:
                 return None
-            if len(known) > 10_000:
-                known.clear()
             known[run] = found.id
         return known[run]
 

@@ -6,6 +6,7 @@
   const ASK_EVERY = 3000;
   const LONGEST = 20000; // between two tries to open a socket
   const SILENT = 60000; // the server says something every 25 s
+  const SETTLED = [6000, 5000]; // after the latest news, and after that: longer than a page waits between two drawings
   const TEXT = { live: "live", polling: "polling", paused: "paused", away: "offline", connecting: "connecting" };
 
   let run = null; // what is looked at: null for all runs
@@ -19,6 +20,7 @@
   let retry = null;
   let heard = 0;
   let delayed = null;
+  let settling = null;
   let trouble = false;
 
   function base() {
@@ -38,6 +40,17 @@
     if (newest === null || paused || document.hidden || newest.run !== run || newest.version <= shown) return;
     shown = newest.version;
     dc.set_props("tick", { data: { run: run, version: shown } });
+    settle(0);
+  }
+  /* Large figures are not drawn anew at each news. When no more come, what they left out is asked for in the end. */
+  function settle(turn) {
+    clearTimeout(settling);
+    const version = shown;
+    if (turn < SETTLED.length) settling = setTimeout(function () {
+      if (paused || document.hidden || version !== shown) return;
+      dc.set_props("tick", { data: { run: run, version: shown, settled: turn } });
+      settle(turn + 1);
+    }, SETTLED[turn]);
   }
   function news(message) {
     if (message.alive) return;
@@ -96,6 +109,7 @@
       run = at === undefined ? null : at;
       shown = (looking && looking.version) || 0;
       newest = null;
+      clearTimeout(settling);
       if (!socket && !retry && !asking) { say("connecting"); connect(); } else look();
       return dc.no_update;
     },

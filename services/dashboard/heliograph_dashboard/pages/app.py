@@ -24,6 +24,7 @@ from heliograph_dashboard.figures.colours import app_colours
 from heliograph_dashboard.figures.histogram import Unit
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.summary import estimate
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_dashboard.progress import levels
 from heliograph_dashboard.urls import run_path
 from heliograph_store.read.apps import AppSummary, Measure, app_histogram, app_summaries
@@ -46,7 +47,8 @@ def layout(view: View) -> Component:
     found = _find(view.data, run, name)
     if found is None:
         back = dcc.Link("All apps of this run", href=run_path(run.run))
-        return empty(f"There is no app {cut(name, 80)} in this run", "None of its tasks has arrived yet.", back)
+        none = empty(f"There is no app {cut(name, 80)} in this run", "None of its tasks has arrived yet.", back)
+        return nothing_yet("app", none)
     config = {"displaylogo": False, "responsive": True}
     graphs = [
         html.Div(dcc.Graph(id=f"app-{measure}", config=config, style={"height": 220}), className="hg-figure")
@@ -77,6 +79,8 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "app", layout, _there)
+
     @app.callback(
         Output("app-numbers", "children"),
         Output("app-tasks", "children"),
@@ -111,6 +115,10 @@ def callbacks(app: Dash, data: Data) -> None:
             until=run.ended or run.last_seen,
         )
         return states, *(_histogram(data, run, found, m, theme) for m in MEASURES)
+
+
+def _there(view: View) -> bool:
+    return view.run is not None and _find(view.data, view.run, view.params.get("app", "")) is not None
 
 
 def _find(data: Data, run: Run, name: str) -> AppSummary | None:

@@ -57,7 +57,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
-    fill_when_there(app, data, "blocks", layout, lambda data, run: bool(data.read(block_list, run.id)))
+    fill_when_there(app, data, "blocks", layout, _there)
     TABLE.callbacks(app, data)
 
     @app.callback(
@@ -75,6 +75,10 @@ def callbacks(app: Dash, data: Data) -> None:
         blocks = data.read(block_list, run.id)
         made = figure(blocks, until=last_sign(run), theme=theme, zone=zone or "UTC")
         return made, {"height": made["layout"]["height"]}
+
+
+def _there(view: View) -> bool:
+    return view.run is not None and bool(view.data.read(block_list, view.run.id))
 
 
 def _rows(data: Data, run: Run | None, asked: Asked) -> Rows:

@@ -63,7 +63,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
-    fill_when_there(app, data, "failures", layout, lambda data, run: bool(data.read(failure_groups, run.id)))
+    fill_when_there(app, data, "failures", layout, _failed)
     GROUPS.callbacks(app, data)
     TRIES.callbacks(app, data)
 
@@ -80,6 +80,10 @@ def callbacks(app: Dash, data: Data) -> None:
             raise PreventUpdate
         steps = data.read(entered_by_step, run.id, steps=120)
         return over_time(steps.rows, width=steps.width, theme=theme, zone=zone or "UTC")
+
+
+def _failed(view: View) -> bool:
+    return view.run is not None and bool(view.data.read(failure_groups, view.run.id))
 
 
 def _chosen(groups: Sequence[FailureGroup], text: str | None) -> FailureGroup | None:

@@ -66,7 +66,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
-    fill_when_there(app, data, "files", layout, lambda data, run: bool(data.read(watch_list, run.id)))
+    fill_when_there(app, data, "files", layout, _watched)
     FILES.callbacks(app, data)
     CALLBACKS.callbacks(app, data)
 
@@ -81,6 +81,10 @@ def callbacks(app: Dash, data: Data) -> None:
         if run is None:
             raise PreventUpdate
         return _watches(data.read(watch_list, run.id), run)
+
+
+def _watched(view: View) -> bool:
+    return view.run is not None and bool(view.data.read(watch_list, view.run.id))
 
 
 def _watches(watches: Sequence[Watch], run: Run) -> Component:

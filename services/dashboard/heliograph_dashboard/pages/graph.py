@@ -24,6 +24,7 @@ from heliograph_dashboard.figures.app_graph import app_figure
 from heliograph_dashboard.figures.graph import MOST_NODES, Colour, task_figure
 from heliograph_dashboard.figures.graph_canvas import canvas_data, legend
 from heliograph_dashboard.page import Page, View
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_store.read.app_graph import AppEdge, app_edges
 from heliograph_store.read.graph import MAX_DEPTH, TaskGraph, neighbourhood, whole_graph
 from heliograph_store.read.runs import AppCounts, Run, app_counts, find_run
@@ -76,9 +77,11 @@ def asked(query: Mapping[str, Any], tasks: int) -> Asked:
 def layout(view: View) -> Component:
     run = view.run
     assert run is not None  # noqa: S101 (the path has it)
-    tasks = sum(count.total for count in view.data.read(app_counts, run.id))
+    tasks = _tasks(view)
     if not tasks:
-        return empty("No tasks yet", "The graph is drawn as soon as the run submits its first task.")
+        return nothing_yet(
+            "graph", empty("No tasks yet", "The graph is drawn as soon as the run submits its first task.")
+        )
     now = asked(view.query, tasks)
     base = view.link("summary")
     return html.Div(
@@ -99,6 +102,10 @@ def layout(view: View) -> Component:
             ),
         ]
     )
+
+
+def _tasks(view: View) -> int:
+    return 0 if view.run is None else sum(count.total for count in view.data.read(app_counts, view.run.id))
 
 
 def _controls(now: Asked) -> Component:
@@ -142,6 +149,7 @@ def _controls(now: Asked) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "graph", layout, lambda view: bool(_tasks(view)))
     app.clientside_callback(
         ClientsideFunction("graph", "open"),
         Output("graph-opened", "data"),

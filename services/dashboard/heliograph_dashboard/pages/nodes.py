@@ -83,7 +83,7 @@ def layout(view: View) -> Component:
 
 
 def callbacks(app: Dash, data: Data) -> None:
-    fill_when_there(app, data, "nodes", layout, lambda data, run: bool(hosts_of(data, run)))
+    fill_when_there(app, data, "nodes", layout, _there)
     TABLE.callbacks(app, data)
 
     @app.callback(
@@ -104,6 +104,10 @@ def callbacks(app: Dash, data: Data) -> None:
         workers = {host.host: host.workers for host in hosts}
         made = picture(Load(at=load.at, width=load.width, busy=load.busy), workers, theme=theme, zone=zone or "UTC")
         return made, {"height": made["layout"]["height"]}, _numbers(hosts)
+
+
+def _there(view: View) -> bool:
+    return view.run is not None and bool(hosts_of(view.data, view.run))
 
 
 def _numbers(hosts: Sequence[Host]) -> list[Component]:

@@ -22,6 +22,7 @@ from heliograph_dashboard.components.tries import ran, try_table
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures import phases, task_resources
 from heliograph_dashboard.page import Page, View
+from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
 from heliograph_dashboard.tail import NotShown, tail
 from heliograph_dashboard.urls import href
 from heliograph_store.read.one_task import DIRECTIONS, Direction, TaskRecord, neighbour_count, neighbours, task_record
@@ -34,15 +35,14 @@ STREAMS = ("stdout", "stderr")
 
 
 def layout(view: View) -> Component:
-    run, text = view.run, view.params["task"]
+    run = view.run
     if run is None:
         raise RuntimeError("the path of a task names its run")
-    # Longer numbers are no keys, and Python refuses to read much longer ones.
-    task = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-    record = None if task is None else view.data.read(task_record, run.id, task)
+    record = _wanted(view)
     if record is None:
         back = dcc.Link("All tasks of this run", href=_path(run, "/tasks"))
-        return empty(f"There is no task {cut(text, 40)} in this run", "It may not have arrived yet.", back)
+        named = f"There is no task {cut(view.params['task'], 40)} in this run"
+        return nothing_yet("task", empty(named, "It may not have arrived yet.", back))
     named = view.query.get("try", "")
     chosen = int(named) if named.isascii() and named.isdigit() and len(named) < 10 else None
     place = {"run": run.run, "task": record.task, "try": chosen}
@@ -75,7 +75,17 @@ def layout(view: View) -> Component:
     )
 
 
+def _wanted(view: View) -> TaskRecord | None:
+    """The task that the path names, if it is there."""
+    text = view.params.get("task", "")
+    # Longer numbers are no keys, and Python refuses to read much longer ones.
+    if view.run is None or not (text.isascii() and text.isdigit() and len(text) < 19):
+        return None
+    return view.data.read(task_record, view.run.id, int(text))
+
+
 def callbacks(app: Dash, data: Data) -> None:
+    fill_when_there(app, data, "task", layout, lambda view: _wanted(view) is not None)
     _live(app, data)
     _figures(app, data)
     for direction in DIRECTIONS:

@@ -24,7 +24,7 @@ def nothing_yet(name: str, shown: Component) -> Component:
 
 
 def fill_when_there(
-    app: Dash, data: Data, name: str, layout: Callable[[View], Component], there: Callable[[Data, Run], bool]
+    app: Dash, data: Data, name: str, layout: Callable[[View], Component], there: Callable[[View], bool]
 ) -> None:
     """Replace the empty state by the page's layout as soon as `there` says that something came."""
 
@@ -41,16 +41,24 @@ def fill_when_there(
         _tick: Any, waiting: bool | None, looking: Mapping[str, Any] | None, route: Mapping[str, str] | None
     ) -> Any:
         run = data.read(find_run, looking["run"]) if waiting and looking and looking.get("run") else None
-        if run is None or not there(data, run):
+        if run is None:
             raise PreventUpdate
-        from heliograph_dashboard.pages import PAGES  # the list of pages holds the one that asks
-
-        given = route or {}
-        view = View(
-            data=data,
-            urls=Urls(PAGES),
-            run=run,
-            query=query_of(given.get("search")),
-            zone=given.get("zone") or "UTC",
-        )
+        view = _view(data, run, route or {})
+        if not there(view):
+            raise PreventUpdate
         return layout(view), False
+
+
+def _view(data: Data, run: Run, route: Mapping[str, str]) -> View:
+    from heliograph_dashboard.pages import PAGES  # the list of pages holds the one that asks
+
+    urls = Urls(PAGES)
+    place = urls.find(route.get("pathname") or "/")
+    return View(
+        data=data,
+        urls=urls,
+        run=run,
+        params={} if place is None else place.params,
+        query=query_of(route.get("search")),
+        zone=route.get("zone") or "UTC",
+    )
