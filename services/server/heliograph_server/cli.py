@@ -26,6 +26,8 @@ def register(subparsers: Subparsers) -> None:
         _dashboard,
         _view,
         _migrate,
+        _backup,
+        _restore,
         _embedded,
         _runs,
         _import,
@@ -159,6 +161,23 @@ def _view(subparsers: Subparsers) -> None:
 
 def _migrate(subparsers: Subparsers) -> None:
     parser = _command(subparsers, "migrate", "bring a database to this version's schema", "roles", "migrate")
+    _database(parser)
+    _mounts(parser)
+
+
+def _backup(subparsers: Subparsers) -> None:
+    summary = "copy a SQLite database into one file, while everything runs"
+    parser = _command(subparsers, "backup", summary, "backup", "backup")
+    parser.add_argument("file", type=Path, metavar="FILE", help="replaced, if it is there, when the new one is whole")
+    _database(parser)
+    _mounts(parser)
+
+
+def _restore(subparsers: Subparsers) -> None:
+    summary = "put a backup in the place of a SQLite database; stop everything that uses it first"
+    parser = _command(subparsers, "restore", summary, "backup", "restore")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what `backup` wrote")
+    parser.add_argument("--replace", action="store_true", help="also when there is a database")
     _database(parser)
     _mounts(parser)
 
