@@ -124,6 +124,8 @@ def test_runs_are_listed_shown_tagged_and_deleted(database: str) -> None:
     listed = heliograph("runs", "list", database=database).stdout
     assert "who=me" in listed
     assert "x=1" not in listed
+    assert heliograph("runs", "tag", "run-one", "t=a\x1b]0;b\x9b", database=database).returncode == 0
+    assert "t=a\ufffd]0;b\ufffd" in heliograph("runs", "list", database=database).stdout, "terminals obey these"
     refused(heliograph("runs", "show", "nothing", database=database), "there is no run nothing")
     refused(heliograph("runs", "tag", "run-one", "who", database=database), "KEY=VALUE")
     refused(heliograph("runs", "delete", "run-one", database=database), "--yes")

@@ -35,7 +35,7 @@ def list_runs(args: argparse.Namespace) -> int:
             for run in page:
                 tags = " ".join(f"{key}={value}" for key, value in sorted(run.tags.items()))
                 state = liveness(run, now)
-                print(f"{run.run:<36}  {state:<9}  {_time(run.began):<20}  {run.name or '-':<24} {tags}".rstrip())
+                _say(f"{run.run:<36}  {state:<9}  {_time(run.began):<20}  {run.name or '-':<24} {tags}".rstrip())
             count += len(page)
             after = page[-1].key
     if not count:
@@ -62,12 +62,12 @@ def show_run(args: argparse.Namespace) -> int:
         "tags": " ".join(f"{key}={value}" for key, value in sorted(run.tags.items())),
     }
     for name, value in facts.items():
-        print(f"{name:<9} {value or '-'}")
+        _say(f"{name:<9} {value or '-'}")
     for app in apps:
         states = ", ".join(f"{count} {state or 'unknown'}" for state, count in sorted(app.states.items(), key=str))
-        print(f"  {app.app or '(not described)':<24} {states}")
+        _say(f"  {app.app or '(not described)':<24} {states}")
     for failure in failures:
-        print(f"  failed with {failure.exc_type or 'an unknown exception'}: {failure.tries} tries")
+        _say(f"  failed with {failure.exc_type or 'an unknown exception'}: {failure.tries} tries")
     return 0
 
 
@@ -135,6 +135,11 @@ def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise SetupError("say --yes to delete without being asked")
     return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _say(line: str) -> None:
+    """One line, whatever the texts of a workflow hold: a terminal obeys control characters."""
+    print("".join(c if c.isprintable() else "\ufffd" for c in line))
 
 
 def _time(at: int | None) -> str:
