@@ -98,8 +98,9 @@ class Namespace:
         return {p["metadata"]["name"]: p for p in found if p["spec"]["restartPolicy"] == "Always"}
 
     def remove(self) -> None:
-        releases = json.loads(ran("helm", "list", "-n", self.name, "-a", "-o", "json").stdout or "[]")
-        for release in releases:
+        # Failed ones, too: Helm 3 leaves them out unless it is told, Helm 4 knows no such option.
+        every = [] if ran("helm", "version", "--short").stdout.startswith("v4") else ["--all"]
+        for release in json.loads(ran("helm", "list", "-n", self.name, *every, "-o", "json").stdout):
             ran("helm", "uninstall", release["name"], "-n", self.name, "--no-hooks", "--wait", "--timeout", "2m")
         if self.storage_class:
             kubectl("delete", "pvc", "--all", "-n", self.name, "--timeout=60s")
