@@ -304,10 +304,10 @@ def test_a_batch_that_no_carrier_takes_is_bad_and_nothing_is_written(url: str, t
 
 def test_very_much_at_once_becomes_several_files(url: str, tmp_path: Path) -> None:
     body = b"x" * MAX_BODY
-    SpoolPublisher(url, name="a").publish([out(body) for _ in range(5)])
+    SpoolPublisher(url, name="a").publish([out(body) for _ in range(20)])
     assert len(waiting(tmp_path)) == 2
     consumer = SpoolConsumer(url, name="w")
-    assert [len(d.body) for d in drain(consumer, 5)] == [MAX_BODY] * 5
+    assert [len(d.body) for d in drain(consumer, 20)] == [MAX_BODY] * 20
     consumer.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from heliograph.bus import MAX_BODY
 from heliograph_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -83,3 +84,7 @@ def test_every_alert_is_tested_in_both_directions() -> None:
     ]
     assert {t["alertname"] for t in tested if t.get("exp_alerts")} == alerts
     assert {t["alertname"] for t in tested if not t.get("exp_alerts")} == alerts
+
+
+def test_the_broker_takes_what_agents_send_and_no_more() -> None:
+    assert f"\nmax_message_size = {MAX_BODY}\n" in read("helm/heliograph/files/rabbitmq.conf")

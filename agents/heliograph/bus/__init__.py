@@ -35,8 +35,9 @@ __all__ = [
 ]
 
 
-MAX_BODY = 15 << 20
-"""Largest encoded batch in bytes that every carrier takes (RabbitMQ 4 refuses messages over 16 MiB)."""
+MAX_BODY = 4 << 20
+"""Largest encoded batch in bytes that every carrier takes. An agent's own batches stay at 1 MiB and one record; who
+reads holds a hundred of them in memory."""
 
 
 class BusUnavailable(Exception):

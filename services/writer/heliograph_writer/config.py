@@ -15,9 +15,9 @@ class WriterConfig:
     name: str = "writer"
     linger: float = 0.2
     """How long the first batch in hand waits for company: one commit for many batches."""
-    max_batches: int = 256
+    max_batches: int = 128
     max_bytes: int = 8 << 20
-    prefetch: int = 512
+    prefetch: int = 128
     target_write: float = 0.5
     """A commit that takes longer makes the next one smaller, so that others get at the store."""
     idle_wait: float = 0.5
