@@ -209,26 +209,21 @@ def test_nothing_is_restored_over_a_database_in_use_or_by_accident(writer: Write
     arrived(writer.database, TASKS * 5)
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "foreign", "newer", "absent"])
-def test_what_is_no_backup_of_ours_replaces_nothing(database: str, tmp_path: Path, kind: str) -> None:
-    file = tmp_path / "given"
-    if kind == "text":
-        file.write_text("no database" * 100)
-    elif kind == "empty":
-        file.touch()
-    elif kind != "absent":
-        if kind == "newer":
-            shutil.copy(tmp_path / "heliograph.db", file)
-        change = {
-            "newer": "UPDATE alembic_version SET version_num = '9999'",
-            "foreign": "CREATE TABLE mine (a INTEGER)",
-        }
-        with closing(sqlite3.connect(file)) as connection, connection:
-            connection.execute(change[kind])
-    before = (tmp_path / "heliograph.db").read_bytes()
-    refused("restore", str(file), "--replace", "--database", database)
-    assert (tmp_path / "heliograph.db").read_bytes() == before
-    assert "itself" in refused("backup", str(tmp_path / "heliograph.db"), "--database", database)
+def test_what_is_no_backup_of_ours_replaces_nothing(database: str, tmp_path: Path) -> None:
+    live = tmp_path / "heliograph.db"
+    before = live.read_bytes()
+    files = {name: tmp_path / name for name in ("text", "empty", "foreign", "newer", "absent")}
+    files["text"].write_text("no database" * 100)
+    files["empty"].touch()
+    shutil.copy(live, files["newer"])
+    changes = {"newer": "UPDATE alembic_version SET version_num = '9999'", "foreign": "CREATE TABLE mine (a INTEGER)"}
+    for name, change in changes.items():
+        with closing(sqlite3.connect(files[name])) as connection, connection:
+            connection.execute(change)
+    for name, file in files.items():
+        refused("restore", str(file), "--replace", "--database", database)
+        assert live.read_bytes() == before, name
+    assert "itself" in refused("backup", str(live), "--database", database)
 
 
 def test_a_log_beside_the_old_database_is_not_taken_for_the_backups(database: str, tmp_path: Path) -> None:
