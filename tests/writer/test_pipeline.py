@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heliograph.bus import Delivery
 from heliograph.messages import decode_batch
 from heliograph_writer.config import WriterConfig
-from heliograph_writer.pipeline import Hand, backoff, next_limit, oldest_at, sort_out
+from heliograph_writer.pipeline import LEAST, Hand, backoff, next_limit, oldest_at, sort_out
 from tests.writer.doubles import body
 
 
@@ -36,7 +36,7 @@ def test_the_limit_stays_within_bounds_and_follows_the_store(limit: int, took: f
     found = next_limit(limit=limit, took=took, target=0.5, was_full=full, most=256)
     assert 1 <= found <= 256
     if took > 0.5:
-        assert found <= max(1, limit - 1) or limit == 1
+        assert found == max(LEAST, limit // 2), "what a commit waits for is not less with fewer batches"
     elif not full:
         assert found == limit
 
