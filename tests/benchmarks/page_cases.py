@@ -68,6 +68,14 @@ SERVED: Final[Mapping[str, Served]] = {
     "failures": "index",
 }
 """What serves most of a page; 'rollup' where it does not stand here."""
+SERVED_ALONE: Final[Mapping[str, Served]] = {
+    "failures-figure.figure": "rollup",
+    "app-states.figure": "rollup",
+    "resources-spread.figure": "rollup",
+    "resources-efficiency.children": "sample",
+    "resources-apps-grid.rowData": "sample",
+}
+"""Callbacks that something else serves than their page."""
 
 
 def group(s: Subject) -> Mapping[str, str]:
@@ -130,7 +138,7 @@ def by_themselves(client: Client, visit: Case, s: Subject) -> Iterator[Case]:
         if "tick.data" not in callback.inputs or not callback.stands_on(props) or (around and visit.name != "summary"):
             continue
         yield Case(
-            name=f"{visit.name}: {name}", page=visit.page, served=visit.served, query=visit.query, callback=name,
+            name=f"{visit.name}: {name}", page=visit.page, served=SERVED_ALONE.get(name, visit.served), query=visit.query, callback=name,
             given=_tick, changed=("tick.data",), quiet=name.startswith(("tick.data", "banner", "task-head")),
         )  # fmt: skip
 
