@@ -14,6 +14,9 @@ import msgspec
 from heliograph.bus import Delivery
 from heliograph.messages import BadMessage, Batch, decode_batch
 
+LEAST = 16
+"""Batches that a commit may always hold: at most 32,000 records, a third of a second's work."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
@@ -97,9 +100,13 @@ class Hand:
 
 
 def next_limit(*, limit: int, took: float, target: float, was_full: bool, most: int) -> int:
-    """How many batches the next commit may hold: halved when one took too long, doubled when full ones are quick."""
+    """How many batches the next commit may hold: halved when one took too long, doubled when full ones are quick.
+
+    Never fewer than `LEAST`: what a commit takes on a busy machine is mostly waiting, for the disk and for its turn,
+    and that is the same for one batch as for sixteen. Fewer would only make what waits longer.
+    """
     if took > target:
-        return max(1, limit // 2)
+        return max(min(LEAST, most), limit // 2)
     if was_full and took < target / 2:
         return min(most, limit * 2)
     return limit
