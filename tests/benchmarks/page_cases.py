@@ -138,8 +138,9 @@ def by_themselves(client: Client, visit: Case, s: Subject) -> Iterator[Case]:
         if "tick.data" not in callback.inputs or not callback.stands_on(props) or (around and visit.name != "summary"):
             continue
         yield Case(
-            name=f"{visit.name}: {name}", page=visit.page, served=SERVED_ALONE.get(name, visit.served), query=visit.query, callback=name,
-            given=_tick, changed=("tick.data",), quiet=name.startswith(("tick.data", "banner", "task-head")),
+            name=f"{visit.name}: {name}", page=visit.page, served=SERVED_ALONE.get(name, visit.served),
+            query=visit.query, callback=name, given=_tick, changed=("tick.data",),
+            quiet=name.startswith(("tick.data", "banner", "task-head")),
         )  # fmt: skip
 
 
