@@ -103,9 +103,10 @@ class Namespace:
         for release in json.loads(ran("helm", "list", "-n", self.name, *every, "-o", "json").stdout):
             ran("helm", "uninstall", release["name"], "-n", self.name, "--no-hooks", "--wait", "--timeout", "2m")
         if self.storage_class:
-            kubectl("delete", "pvc", "--all", "-n", self.name, "--timeout=60s")
+            kubectl("delete", "pods", "--all", "-n", self.name, "--timeout=240s")  # a claim stays as long as its pod
+            kubectl("delete", "pvc", "--all", "-n", self.name, "--timeout=120s")
             self.on_node(f"rm -rf {self.path}/*")
-        kubectl("delete", "namespace", self.name, "--timeout=120s")
+        kubectl("delete", "namespace", self.name, "--timeout=240s")
         if self.storage_class:
             kubectl("delete", "pv", *(f"{self.name}-{what}" for what in WRITTEN))
 
