@@ -47,7 +47,7 @@ FULL = (
     Bench(name="bench_ingest", seconds=200),
     Bench(name="bench_delay", seconds=120),
     Bench(name="bench_size", seconds=200),
-    Bench(name="load", seconds=240),
+    Bench(name="load", seconds=300),
 )
 QUICK = (Bench(name="guard", seconds=150),)
 
