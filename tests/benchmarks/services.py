@@ -6,6 +6,7 @@ In: a folder. Out: a running broker, database and writers; CPU seconds and resid
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ HIGH = "vm_memory_high_watermark.absolute = 4GB\n"
 @contextmanager
 def rabbitmq() -> Iterator[Broker]:
     """A RabbitMQ of its own."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # who is told to end ends it, too
     broker = Broker(Path(tempfile.mkdtemp(prefix="heliograph-bench-rabbitmq-")))
     settings = broker.folder / "rabbitmq.conf"
     settings.write_text(settings.read_text().replace("vm_memory_high_watermark.absolute = 1GB\n", HIGH))
