@@ -14,6 +14,7 @@ import asyncio
 import json
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--bus", action="store_true", help="through RabbitMQ and a writer")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what was started would stay
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
