@@ -188,6 +188,17 @@ def test_a_frozen_broker_neither_blocks_connecting_nor_closing_for_long(broker: 
     consumer.close()
 
 
+def publish_until_refused(publisher: AmqpPublisher, seconds: float) -> None:
+    """The broker may let some in before its alarm has gone around; what it refuses it refuses within `seconds`."""
+    for _ in range(600):
+        began = time.monotonic()
+        try:
+            publisher.publish([out(b"1")])
+        finally:
+            assert time.monotonic() - began < seconds
+        time.sleep(0.1)
+
+
 def test_a_broker_whose_disk_is_full_says_so_at_once_and_goes_on_later(broker: Broker) -> None:
     url = broker.new_url()
     declare(url)
@@ -195,16 +206,15 @@ def test_a_broker_whose_disk_is_full_says_so_at_once_and_goes_on_later(broker: B
     publisher.publish([out(b"1")])
     broker.control("set_disk_free_limit", "100000000000000")
     try:
-        began = time.monotonic()
         with pytest.raises(BusUnavailable, match=r"takes no messages for now.*disk"):
-            publisher.publish([out(b"2")])
-        assert time.monotonic() - began < 5
+            publish_until_refused(publisher, seconds=5)
         held = drain(consumer, 1)  # consuming goes on: it is what makes room
         assert [d.body for d in held] == [b"1"]
         consumer.ack(held)
     finally:
         broker.control("set_disk_free_limit", "50000000")
     publisher.publish([out(b"2")])
-    assert b"2" in {d.body for d in drain(consumer, 1)}
+    while (body := drain(consumer, 1)[0].body) != b"2":
+        assert body == b"1"
     consumer.close()
     publisher.close()

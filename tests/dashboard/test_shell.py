@@ -26,7 +26,7 @@ def test_from_all_workflows_to_one_and_back(page: Any, dashboard: str, recorded:
     page.go_back()
     page.locator("#run-nav a").first.wait_for()
     page.goto(f"{dashboard}/runs/nothing-like-it")
-    page.get_by_text("There is no run nothing-like-it").wait_for()
+    page.get_by_text("Nothing of a run nothing-like-it has arrived yet").wait_for()
     page.goto(f"{dashboard}/no/such/page")
     page.get_by_role("link", name="All workflows").wait_for()
 

@@ -61,7 +61,7 @@ def holds_on(files: list[str]) -> str:
 
 
 def tells(files: list[str]) -> str:
-    """Leaves a note that says how long the file was, for the task that waits for it; see `test_files_page`."""
+    """Leaves a note that says how long the file was, for the task that waits for it; see test_watched_files."""
     (path,) = map(Path, files)
     size = path.stat().st_size
     (path.parent.parent.parent / "notes" / f"{path.parent.name.partition('-')[2]}-{size}").touch()

@@ -201,19 +201,19 @@ def test_compressed_bodies_are_not_unpacked(serving: Serving) -> None:
 
 def test_more_than_the_hub_may_hold_at_once_has_to_wait(config: HubConfig) -> None:
     """One sender stalls in the middle of a large body; another is told to come again, and gets in afterwards."""
-    settings = replace(config, max_in_flight=1_000_000)
-    big = batch("r-1", records=40_000)
-    assert 600_000 < len(big) < 1_000_000, len(big)
+    settings = replace(config, max_in_flight=500_000)
+    big = batch("r-1", records=20_000)
+    assert 300_000 < len(big) < 500_000, len(big)
     with server(settings) as client:
         url = httpx.URL(client.base_url)
         head = raw_head(url, len(big))
         with socket.create_connection((url.host, url.port)) as stalled:  # type: ignore[arg-type]
-            stalled.sendall(head + big[:500_000])
+            stalled.sendall(head + big[:250_000])
             time.sleep(0.3)
             answer = post(client, big)
             check_error(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
-            stalled.sendall(big[500_000:])
+            stalled.sendall(big[250_000:])
             assert stalled.recv(100).startswith(b"HTTP/1.1 204")
         assert post(client, big).status_code == 204
     assert drain(config.bus_url) == [big, big]

@@ -22,7 +22,15 @@ def recorded_by_parsl(factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache
 def _recorded(folder: Path) -> Path:
-    folder.mkdir()
+    """Parsl's own monitoring can hang at its end when the machine is busy; what it wrote is then made anew, once."""
+    try:
+        return _run(folder / "first")
+    except subprocess.TimeoutExpired:
+        return _run(folder / "second")
+
+
+def _run(folder: Path) -> Path:
+    folder.mkdir(parents=True)
     # HTEX starts programs that it looks for on PATH.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(

@@ -20,7 +20,7 @@ from heliograph_store.read.runs import Run, find_run
 
 def nothing_yet(name: str, shown: Component) -> Component:
     """The empty state of the page of that name."""
-    return html.Div([dcc.Store(id=f"{name}-waiting", data=True), html.Div(shown, id=f"{name}-none")])
+    return html.Div([dcc.Store(id=f"{name}-awaited", data=True), html.Div(shown, id=f"{name}-none")])
 
 
 def fill_when_there(
@@ -30,9 +30,9 @@ def fill_when_there(
 
     @app.callback(
         Output(f"{name}-none", "children"),
-        Output(f"{name}-waiting", "data"),
+        Output(f"{name}-awaited", "data"),
         Input("tick", "data"),
-        State(f"{name}-waiting", "data"),
+        State(f"{name}-awaited", "data"),
         State("looking", "data"),
         State("route", "data"),
         prevent_initial_call=True,

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from heliograph_dashboard.pages.files import EXAMPLE
-from tests.dashboard.conftest import chromium, faults, open_dashboard, page, servers
-from tests.filewatch.conftest import Place, wait_for
+from tests.filewatch.conftest import Place, place, wait_for
 from tests.filewatch.test_parsl import ROOT, rows
 
-__all__ = ["chromium", "faults", "open_dashboard", "page", "servers"]
+__all__ = ["place"]
 
 GAP = "sleep_dur=10))\ndef simulate(steps):\n    ... "
 """What is left for the reader in the example."""
