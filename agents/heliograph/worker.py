@@ -2,7 +2,7 @@
 
 In: a journal and the try. Out: TaskRunning, TaskEnded and NodeSeen records in that journal. Nothing here raises into
 the caller (with a journal that keeps its own promise never to raise or block), and nothing is shared with the network:
-a few system calls before and after, about 35 µs a try. What failed here is counted in `failures` and said once.
+a few system calls before and after, 40 to 70 µs a try. What failed here is counted in `failures` and said once.
 
     began = worker.began(journal, Try(origin="", number=7, try_=0, executor="htex"))
     try:
