@@ -153,7 +153,7 @@ def _tick(_s: Subject, props: Props) -> Mapping[str, Any]:
 
 def _waiting(name: str) -> Given:
     return lambda _s, props: {
-        f"{name}-waiting.data": True,
+        f"{name}-awaited.data": True,
         "tick.data": props["tick.data"],
         "route.data": props["route.data"],
     }
