@@ -85,6 +85,14 @@ def saved(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     return [asdict(figure) for figure in figures]
 
 
+PROGRESS = "… "
+"""Begins a line on stderr that `run` hands on: what a benchmark is doing."""
+
+
+def progress(text: str) -> None:
+    print(f"{PROGRESS}{text}", file=sys.stderr, flush=True)
+
+
 def report(figures: Callable[[bool], list[Figure]], about: str | None, argv: Sequence[str] | None = None) -> int:
     """The `main` of a benchmark: take the figures, print them, write them where asked."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import existing
-from tests.benchmarks.frame import Figure, machine, saved, table
+from tests.benchmarks.frame import PROGRESS, Figure, machine, saved, table
 
 
 def ours(found: Any) -> list[Figure]:
@@ -47,6 +48,7 @@ FULL = (
     Bench(name="bench_ingest", seconds=200),
     Bench(name="bench_delay", seconds=120),
     Bench(name="bench_size", seconds=200),
+    Bench(name="reading", seconds=900),
     Bench(name="load", seconds=300),
 )
 QUICK = (Bench(name="guard", seconds=150),)
@@ -59,20 +61,33 @@ def run(bench: Bench) -> tuple[list[Figure], str]:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+        last = ["it said nothing"]
+        listener = threading.Thread(target=listen, args=(process, last), daemon=True)
+        listener.start()
         try:
-            _, said = process.communicate(timeout=bench.seconds)
+            process.wait(bench.seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGINT)  # so that it ends what it started
             try:
-                process.communicate(timeout=30)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
             return [], f"{bench.name} took more than {bench.seconds:.0f} s"
+        listener.join(10)  # something that it left behind may hold its stderr
         content = Path(file.name).read_text()
     if not content:
-        last = said.strip().splitlines()[-1:] or ["it said nothing"]
         return [], f"{bench.name} ended with status {process.returncode}: {last[0]}"
     return bench.read(json.loads(content)), ""
+
+
+def listen(process: subprocess.Popen[str], last: list[str]) -> None:
+    """Hand on what a benchmark tells of its progress, and keep the last thing that it said."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(PROGRESS):
+            print(line, end="", file=sys.stderr, flush=True)
+        if line.strip():
+            last[0] = line.strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
