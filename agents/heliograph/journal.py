@@ -16,7 +16,9 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from heliograph import settings, state, usage, watchman
@@ -83,18 +85,24 @@ class Journal:
             journal._complain(error)
         return journal
 
-    def append(self, record: Record) -> bool:
-        """Write the record down. False when it was dropped (and counted)."""
+    def append(self, record: Record, *more: Record) -> bool:
+        """Write the record down, and `more` of the same class with it, in one go. False when one of them was dropped
+        (and counted)."""
         cls = CLASS_OF.get(type(record))
         if cls is None:
             return self._drop(Class.STATES, f"{type(record).__name__} is no record")
+        records = (record, *more)
+        frames: list[bytes] | None = None
         try:
-            return self._append(cls, record)
-        except DescriptorLost as error:
-            return self._append_anew(cls, record, error)
+            if os.getpid() != self._pid:
+                self._forked()
+            frames = self._framed(cls, records)
+            return bool(frames) and self._append(cls, frames) and len(frames) == len(records)
         except Exception as error:  # the border: the user's program must not notice
-            self._drop(cls, "the program's signal handler interrupted" if is_the_programs(error) else error)
-            if is_the_programs(error):
+            theirs = is_the_programs(error)
+            lost = len(records if frames is None else frames)
+            self._drop(cls, "the program's signal handler interrupted" if theirs else error, lost)
+            if theirs:
                 raise
             return False
 
@@ -130,12 +138,28 @@ class Journal:
         self._since_look = 0
         self._look_bytes = min(1 << 20, self._limits.process // 16)
 
-    def _append(self, cls: Class, record: Record) -> bool:
-        if os.getpid() != self._pid:
-            self._forked()
-        payload = payload_of(record)
-        if len(payload) > MAX_RECORD:
-            return self._drop(cls, f"a record over {MAX_RECORD} bytes")
+    def _framed(self, cls: Class, records: Sequence[Record]) -> list[bytes]:
+        """The records' frames, but for those that are too large: these are dropped."""
+        code, frames = CODES[cls], []
+        for record in records:
+            payload = payload_of(record)
+            if len(payload) > MAX_RECORD:
+                self._drop(cls, f"a record over {MAX_RECORD} bytes")
+            else:
+                frames.append(framed(code, payload))
+        return frames
+
+    def _append(self, cls: Class, frames: Sequence[bytes]) -> bool:
+        """Write these frames. A journal whose lock is lost with its descriptor may be taken for ended by its reader, so
+        another one is begun for them."""
+        try:
+            return self._put(cls, frames)
+        except DescriptorLost as error:
+            self._complain(error)
+            self._begin()
+            return self._put(cls, frames)
+
+    def _put(self, cls: Class, frames: Sequence[bytes]) -> bool:
         moment = time.monotonic()
         if moment >= self._look_at or self._since_look >= self._look_bytes:
             try:
@@ -146,48 +170,43 @@ class Journal:
                 self._complain(error)
         segment = self._segment or self._next_segment(moment)
         if segment is None:
-            return self._drop(cls, "")
+            return self._drop(cls, "", len(frames))
         if self._fullness >= SHED[cls]:
-            return self._drop(cls, "the journals' space is used up")
-        data = framed(CODES[cls], payload)
+            return self._drop(cls, "the journals' space is used up", len(frames))
         total = self._total
-        if total != self._told:
-            data = self._untold() + data
-        segment, written = self._write(segment, data, moment)
-        self._since_look += written
-        if written < len(data):
-            return self._drop(cls, "no space left for a whole record")
+        pieces = frames if total == self._told else [self._untold(), *frames]
+        segment, whole = self._write(segment, pieces, moment)
+        if whole < len(pieces):
+            return self._drop(cls, "no space left for a whole record", min(len(frames), len(pieces) - whole))
         self._told = total
         if segment.size >= self._limits.segment:
             self._next_segment(moment, full=segment)
         return True
 
-    def _append_anew(self, cls: Class, record: Record, error: DescriptorLost) -> bool:
-        """The lock of the journal is lost with its descriptor, so its reader may take it for ended: begin another."""
-        self._complain(error)
+    def _write(self, segment: Segment, pieces: Sequence[bytes], moment: float) -> tuple[Segment, int]:
+        """Write to the segment, and what found no room (RLIMIT_FSIZE) to the next one. Also returns how many of the
+        pieces are whole."""
         try:
-            self._begin()
-            return self._append(cls, record)
-        except Exception as again:
-            self._drop(cls, again)
-            if is_the_programs(again):
-                raise
-            return False
-
-    def _write(self, segment: Segment, data: bytes, moment: float) -> tuple[Segment, int]:
-        """Write to the segment, or to the next one where this file may not grow further (RLIMIT_FSIZE)."""
-        try:
-            written = segment.write(data)
-            if written == len(data):
-                return segment, written
+            whole = self._written(segment, pieces)
+            if whole == len(pieces):
+                return segment, whole
         except OSError as error:
             if error.errno != errno.EFBIG:
                 raise
-            written = 0
+            whole = 0
         following = self._next_segment(moment, full=segment)
         if following is None or following is segment:
-            return segment, written
-        return following, following.write(data)
+            return segment, whole
+        return following, whole + self._written(following, pieces[whole:])
+
+    def _written(self, segment: Segment, pieces: Sequence[bytes]) -> int:
+        """One write; returns how many of the pieces are whole."""
+        data = b"".join(pieces)
+        written = segment.write(data)
+        self._since_look += written
+        if written == len(data):
+            return len(pieces)
+        return sum(end <= written for end in accumulate(map(len, pieces)))
 
     def _next_segment(self, moment: float, full: Segment | None = None) -> Segment | None:
         """Open the first segment, or the one after `full`. None when it cannot be (or another thread is at it)."""
@@ -261,10 +280,10 @@ class Journal:
         )
         return framed(CODES[Class.CONTROL], payload_of(record))
 
-    def _drop(self, cls: Class, reason: str | Exception) -> bool:
+    def _drop(self, cls: Class, reason: str | Exception, count: int = 1) -> bool:
         with self._counting:  # re-entrant: a signal handler may append, too; nothing is written in here
-            self.dropped[cls] += 1
-            self._total += 1
+            self.dropped[cls] += count
+            self._total += count
         if reason:
             self._complain(reason)
         return False
@@ -302,6 +321,11 @@ def journal_for(route: Route) -> Journal:
         if journal is not opened:  # another thread was faster; unclosed, this one would look like a process that died
             opened.close()
     return journal
+
+
+def journal_of(run: str) -> Journal | None:
+    """The journal of this process for a run, if `journal_for` was asked for it before."""
+    return _by_run.get(run)
 
 
 def only_route() -> Route | None:

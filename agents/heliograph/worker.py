@@ -46,8 +46,7 @@ class Appends(Protocol):
     def append(self, record: Record, /) -> bool: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Try:
+class Try(NamedTuple):
     """Which try this is. `shared`: other tasks run in the same process (threads)."""
 
     origin: str

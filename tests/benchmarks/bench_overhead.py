@@ -100,8 +100,8 @@ def measure(names: list[str], *, rounds: int, tasks: int, interval: float) -> di
 
 def payload() -> dict[str, float]:
     """Bytes and microseconds that packing one task takes, without and with the trampoline."""
-    route = (("run", "0" * 36), ("run_dir", "/somewhere/runinfo/000"), ("hub", None), ("sample_interval", 10.0))
-    partials = Partials(Trampoline(), Where(route=route, executor="htex", shared=False))
+    route = (("run_dir", "/somewhere/runinfo/000"), ("hub", None), ("sample_interval", 10.0))
+    partials = Partials(Trampoline(), Where(run="0" * 36, route=route, executor="htex", shared=False))
     plain, ours = noop, partials.of(noop)
     sizes = len(pack_apply_message(plain, (), {})), len(pack_apply_message(ours, (0, 0), {}))
 

@@ -1,8 +1,9 @@
 """The seam: how the fast route reaches the DataFlowKernel that is starting, and its executors.
 
-In: the frames above `MonitoringHub.start`. Out: the kernel, with `add_executors` of that one instance wrapped, so that
-executors are prepared just before they start, those added later too. This is the one place that relies on what Parsl
-does not promise, so types and signatures are checked first; when they differ, `Unreachable` says how.
+In: the frames above `MonitoringHub.start`. Out: the kernel, with two methods of that one instance wrapped: the one that
+adds executors, so that they are prepared just before they start, those added later too; and the one that tells of a
+task's new state. This is the one place that relies on what Parsl does not promise, so types and signatures are checked
+first; when they differ, `Unreachable` says how.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def checked(kernel: Any) -> Any:
 
     _same(kernel.add_executors, ["executors"])
     _same(kernel.launch_task, ["task_record"])
+    _same(kernel._send_task_info, ["task_record"])
     _same(Memoizer.check_memo, ["self", "task"])
     _same(Memoizer.start, ["self", "run_dir", "config_run_dir"])
     for name in ("run_id", "run_dir", "config"):
@@ -78,3 +80,14 @@ def before_executors(kernel: Any, prepare: Callable[[Any], None]) -> None:
         return inner(executors)
 
     kernel.add_executors = add_executors
+
+
+def instead_of_messages(kernel: Any, take: Callable[[Any], bool]) -> None:
+    """Call `take(task_record)` at each change of a task's state; Parsl makes its message only where that is False."""
+    inner = kernel._send_task_info
+
+    def _send_task_info(task_record: Any) -> None:
+        if not take(task_record):
+            inner(task_record)
+
+    kernel._send_task_info = _send_task_info

@@ -7,7 +7,6 @@ that finds or starts what takes its records. A hub that is used for one kernel a
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import sys
@@ -23,13 +22,12 @@ from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadioSen
 
 from heliograph import journal as journals
 from heliograph import launch
-from heliograph.failure import redact
-from heliograph.messages import RunEnded, TaskDescribed
-from heliograph.parsl.kernel import before_executors
+from heliograph.messages import RunEnded
+from heliograph.parsl.kernel import before_executors, instead_of_messages
 from heliograph.parsl.memoizer import NotingMemoizer
 from heliograph.parsl.sink import JournalQueue, Sink
 from heliograph.parsl.submit import TaskIds, Where, wrap_submit
-from heliograph.parsl.translate import ORIGIN, Context
+from heliograph.parsl.translate import Context
 from heliograph.zone import local_zone
 
 _log = logging.getLogger("parsl.heliograph")
@@ -74,6 +72,7 @@ class Session:
         """Our own wrapper around tasks, through this kernel instance."""
         self._sink.begin(kernel.run_id, kernel.run_dir)
         self._at_exit(kernel)
+        instead_of_messages(kernel, self._sink.task)
         before_executors(kernel, lambda executor: self._prepare(kernel, executor))
 
     def official(self, kernel: Any) -> None:
@@ -151,8 +150,9 @@ class Session:
 
     def _where(self, run: str, executor: Any) -> Where:
         options = self._options
-        route = {"run": run, "run_dir": options.run_dir, "hub": options.hub, "sample_interval": options.sample_interval}
+        route = {"run_dir": options.run_dir, "hub": options.hub, "sample_interval": options.sample_interval}
         return Where(
+            run=run,
             route=tuple(route.items()),
             executor=executor.label,
             shared=isinstance(executor, ThreadPoolExecutor),
@@ -163,26 +163,8 @@ class Session:
         """The memoizer is asked about a task: it is submitted next, in this thread. Never raises."""
         try:
             self._ids.leave(task["id"], task["try_id"])
-            if task["try_id"] == 0 and (task["join"] or task["resource_specification"]):
-                self._sink.record(self._more(task))
         except Exception:
             self._sink.refused += 1
-
-    def _more(self, task: Mapping[str, Any]) -> TaskDescribed:
-        """What the message to monitoring leaves out."""
-        at, mono = journals.now()
-        return TaskDescribed(
-            at=at,
-            mono=mono,
-            origin=ORIGIN,
-            number=task["id"],
-            app=task["func_name"],
-            executor=task["executor"],
-            depends=[d.tid for d in task["depends"] if isinstance(getattr(d, "tid", None), int)],
-            join=bool(task["join"]),
-            memoize=bool(task["memoize"]),
-            resources=_as_json(task["resource_specification"]),
-        )
 
 
 def _end(kernel: Any) -> RunEnded:
@@ -211,8 +193,3 @@ def deaf_queue() -> JournalQueue:
 
 class Unrecorded(Exception):
     """The start of monitoring failed, so there is no journal for this run."""
-
-
-def _as_json(specification: Mapping[str, Any]) -> str | None:
-    """A resource specification as JSON; what JSON cannot say becomes text. None when nothing is asked for."""
-    return redact(json.dumps(specification, default=str, sort_keys=True)) if specification else None

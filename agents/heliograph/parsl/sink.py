@@ -15,7 +15,9 @@ from multiprocessing.queues import Queue
 from typing import Any, Protocol
 
 from heliograph import journal as journals
+from heliograph.interrupts import is_the_programs
 from heliograph.messages import NodeSeen, Record
+from heliograph.parsl import direct
 from heliograph.parsl.translate import Context, Moment, records
 
 _log = logging.getLogger("parsl.heliograph")
@@ -24,7 +26,7 @@ _log = logging.getLogger("parsl.heliograph")
 class Appends(Protocol):
     """The part of a journal that is used here."""
 
-    def append(self, record: Record, /) -> bool: ...
+    def append(self, record: Record, /, *more: Record) -> bool: ...
 
 
 class Sink:
@@ -50,7 +52,7 @@ class Sink:
         return self._journal
 
     def take(self, message: Any) -> None:
-        """Never raises: this is called in the middle of Parsl's own bookkeeping."""
+        """Never raises, but for what a signal handler of the program's does: it is called amid Parsl's bookkeeping."""
         try:
             tag, payload = message
             now = Moment(*journals.now())
@@ -61,17 +63,35 @@ class Sink:
             for record in found:
                 if type(record) is not NodeSeen or self._news(record):
                     journal.append(record)
-        except Exception:
+        except Exception as error:
+            if is_the_programs(error):
+                raise
             self.refused += 1
             if self.refused == 1:
                 _log.warning("A monitoring message of Parsl could not be recorded; the workflow goes on", exc_info=True)
+
+    def task(self, task: direct.Task) -> bool:
+        """A task of the kernel's changed its state; only after `begin`. False when its record is not as expected.
+        Never raises, but for what a signal handler of the program's does."""
+        journal = self._journal
+        if journal is None:
+            return False
+        try:
+            journal.append(*direct.records(task, Moment(*journals.now()), self._context))
+            return True
+        except Exception as error:
+            if is_the_programs(error):
+                raise
+            return False
 
     def record(self, record: Record) -> None:
         """One record that is not from Parsl's messages; only after `begin`. Never raises."""
         try:
             if self._journal is not None:
                 self._journal.append(record)
-        except Exception:
+        except Exception as error:
+            if is_the_programs(error):
+                raise
             self.refused += 1
 
     def _news(self, node: NodeSeen) -> bool:

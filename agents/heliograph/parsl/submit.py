@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from heliograph import wrapped
 from heliograph.parsl import trampoline
 
 _log = logging.getLogger("parsl.heliograph")
@@ -32,14 +33,14 @@ def shipped_source() -> str:
 
 
 class Trampoline:
-    """Callable here; pickled as source text, so that a worker needs neither Heliograph nor this Python version."""
+    """Callable here; pickled as a few lines of source text, which a worker of any version can run."""
 
     def __init__(self) -> None:
         self._reduced = (eval, ("(exec(text, space), space['run'])[1]", {"text": shipped_source(), "space": {}}))
         self.__name__ = "run"
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return trampoline.run(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return wrapped.run(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._reduced
@@ -52,13 +53,15 @@ class Trampoline:
 class Where:
     """What a task needs to know to find its journal: fields of the route, nothing secret."""
 
+    run: str
     route: tuple[tuple[str, Any], ...]
+    """The other fields of the run's route."""
     executor: str
     shared: bool
     redact: str = ""
 
     def plain(self) -> Plain:
-        return Plain((self.route, self.executor, self.shared, self.redact))
+        return Plain((self.run, self.route, self.executor, self.shared, self.redact))
 
 
 class Plain(tuple[Any, ...]):

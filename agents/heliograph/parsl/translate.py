@@ -28,7 +28,8 @@ from heliograph.messages import (
 ORIGIN = ""
 """Parsl's kernel allocates the task numbers, and a run has one kernel: the origin needs no name."""
 Message = Mapping[str, Any]
-_FAILED = {"fail_retryable", "failed", "dep_fail"}
+FAILED = {"fail_retryable", "failed", "dep_fail"}
+"""States that say why."""
 
 
 class Moment(NamedTuple):
@@ -113,17 +114,17 @@ def _described(message: Message, now: Moment, context: Context) -> TaskDescribed
         depends=_numbers(message["task_depends"]) or [],
         memoize=bool(message["task_memoize"]),
         hashsum=message["task_hashsum"],
-        inputs=_argument(message["task_inputs"]) if shown else None,
-        outputs=_argument(message["task_outputs"]) if shown else None,
-        stdin=_argument(message["task_stdin"]) if shown else None,
-        stdout=_argument(message["task_stdout"]) if shown else None,
-        stderr=_argument(message["task_stderr"]) if shown else None,
+        inputs=argument(message["task_inputs"]) if shown else None,
+        outputs=argument(message["task_outputs"]) if shown else None,
+        stdin=argument(message["task_stdin"]) if shown else None,
+        stdout=argument(message["task_stdout"]) if shown else None,
+        stderr=argument(message["task_stderr"]) if shown else None,
         invoked=micros(message["task_time_invoked"]),
     )
 
 
 def _state(message: Message, state: str, try_: int, now: Moment) -> TaskState:
-    failed = state in _FAILED
+    failed = state in FAILED
     returned = message["task_time_returned"] or message["task_try_time_returned"]
     return TaskState(
         at=now.at,
@@ -134,7 +135,7 @@ def _state(message: Message, state: str, try_: int, now: Moment) -> TaskState:
         state=state,
         executor=message["task_executor"],
         fail_count=message["task_fail_count"] or None,
-        fail_cost=_finite(message["task_fail_cost"]) if message["task_fail_count"] else None,
+        fail_cost=finite(message["task_fail_cost"]) if message["task_fail_count"] else None,
         fail_history=redact(message["task_fail_history"]) if failed else None,
         joins=(_numbers(message["task_joins"]) or []) if state == "joining" else None,
         from_memo=message.get("from_memo") if state != "pending" else None,
@@ -190,10 +191,10 @@ def _resource(message: Message, now: Moment, context: Context) -> tuple[Record, 
             write_bytes=_count(value("psutil_process_disk_write")),
             ctx_voluntary=_count(value("psutil_process_num_ctx_switches_voluntary")),
             ctx_involuntary=_count(value("psutil_process_num_ctx_switches_involuntary")),
-            memory_percent=_finite(value("psutil_process_memory_percent")),
+            memory_percent=finite(value("psutil_process_memory_percent")),
             status=value("psutil_process_status"),
             cpu_num=_count(value("psutil_cpu_num")),
-            interval=_finite(value("resource_monitoring_interval")) or 0.0,
+            interval=finite(value("resource_monitoring_interval")) or 0.0,
         ),
     )
 
@@ -243,21 +244,22 @@ def _numbers(joined: str | None) -> list[int] | None:
     return None if not joined else [int(number) for number in joined.split(",")]
 
 
-def _argument(value: object) -> str | None:
+def argument(value: object) -> str | None:
     """Parsl says 'None' or '' for what is not there, and a file object is worth its text."""
     text = None if value is None else str(value)
     return None if text in {None, "", "None"} else redact(text)
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """A number that JSON knows, or None."""
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _count(value: Any) -> int | None:
-    number = _finite(value)
+    number = finite(value)
     return None if number is None else int(number)
 
 
 def _seconds(value: Any) -> int | None:
-    number = _finite(value)
+    number = finite(value)
     return None if number is None else round(number * 1e6)
