@@ -134,12 +134,12 @@ def summed(found: Found, tasks: int) -> list[Figure]:
 
 def _others(found: Found) -> Iterator[Figure]:
     for name, *served in (
-        ("without an index of its own", "rollup", "sample", "nothing"),
-        ("that passes over rows, within bounds", "passing"),
-        ("that searches texts, within bounds", "text"),
+        ("of the others", "rollup", "sample", "nothing"),
+        ("of bounded searches without an index", "passing"),
+        ("of text searches", "text"),
     ):
         case, took, _ = slow(found, *served)
-        yield told(6, f"slowest case {name}, p95", took.wall[1] * 1000, "ms", _called(case, took))
+        yield told(6, f"slowest {name}, p95", took.wall[1] * 1000, "ms", _called(case, took))
 
 
 def _called(case: Case, took: Measured) -> str:

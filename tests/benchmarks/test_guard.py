@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import existing, frame, guard, plots, run
+from tests.benchmarks import existing, frame, guard, plots, reading, run
+from tests.benchmarks.bench_pages import Measured
 from tests.benchmarks.frame import Figure, at_least, at_most, saved, table, told
 from tests.benchmarks.mixed import stream
+from tests.benchmarks.page_cases import Case, Served
+from tests.benchmarks.pixels import delays
+from tests.benchmarks.probes import Probe
 
 
 def test_no_ratio_has_got_worse() -> None:
@@ -66,6 +72,67 @@ def test_a_benchmark_that_hangs_is_ended() -> None:
 def test_every_benchmark_of_the_full_run_is_there() -> None:
     folder = Path(run.__file__).parent
     assert not [bench.name for bench in (*run.FULL, *run.QUICK) if not (folder / f"{bench.name}.py").exists()]
+
+
+def test_what_a_benchmark_tells_of_its_progress_is_handed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    code = "import sys; print('… half of it', 'noise', 'the end', sep='\\n', file=sys.stderr)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    last = [""]
+    run.listen(process, last)
+    process.wait()
+    assert capfd.readouterr().err == "… half of it\n"
+    assert last == ["the end"]
+
+
+def case(name: str, served: Served, *, p95: float, sent: int, ratio: float) -> tuple[Case, Measured, float]:
+    took = Measured(wall=(p95 / 2, p95), cpu=(p95 / 2, p95), sent=sent, size=sent, encoding="plain")
+    return Case(name=name, served=served, page="tasks"), took, ratio
+
+
+def test_reading_is_told_by_its_worst_cases() -> None:
+    found = [
+        case("quick", "index", p95=0.01, sent=10, ratio=1.0),
+        case("slow", "index", p95=0.4, sent=2_000_000, ratio=1.2),
+        case("steep", "index", p95=0.1, sent=10, ratio=2.0),
+        case("numbers", "rollup", p95=0.2, sent=10, ratio=9.0),
+        case("rows", "passing", p95=0.3, sent=10, ratio=9.0),
+        case("text", "text", p95=0.9, sent=10, ratio=9.0),
+    ]
+    figures = {figure.name: figure for figure in reading.summed(found, 1_000_000)}
+    slow, large, steep = list(figures.values())[:3]
+    assert (slow.value, slow.met, slow.note) == (400, False, "slow, CPU 400 ms; 1 of 3 miss it")
+    assert (large.value, large.met, large.note) == (2000, False, "slow; 1 of 6 miss it")
+    assert (steep.value, steep.met) == (2.0, False)
+    assert "steep; 1 of 3 miss it" in steep.note
+    assert figures["slowest of text searches, p95"].value == 900
+    assert figures["slowest of the others, p95"].value == 200
+
+
+def test_databases_for_reading_are_made_once_and_only_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELIOGRAPH_BIG", str(tmp_path / "big"))
+    with reading.folder() as where, pytest.raises(SystemExit, match="name another folder in HELIOGRAPH_BIG"):
+        reading.databases(where, 10**12)
+    for tasks in (7, 70):
+        (where / f"{tasks}.db").touch()
+    assert reading.databases(where, 7) == [where / "7.db", where / "70.db"]
+    (where / "half.part-wal").touch()
+
+    def fail(path: Path) -> None:
+        path.touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reading.whole(where / "half.db", fail)
+    reading.whole(where / "half.db", lambda path: path.write_text("whole") and None)
+    assert sorted(path.name for path in where.iterdir()) == ["7.db", "70.db", "half.db"]
+
+
+def test_a_task_is_seen_when_more_tasks_are_done_than_its_number() -> None:
+    shown = [(100.0, 0), (101.0, 5), (103.0, 8)]
+    probes = [Probe(run="r", task=task, state="exec_done", at=99.5) for task in (0, 4, 5, 8)]
+    assert delays(shown, probes) == [1.5, 1.5, 3.5]  # the ninth task was never shown
 
 
 def test_older_benchmarks_become_figures() -> None:
