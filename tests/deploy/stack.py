@@ -31,6 +31,8 @@ with connect(load().database, read_only=True).connection() as connection:
     answers = [[list(row) for row in connection.execute(text(sql))] for sql in sys.argv[1:]]
     print(json.dumps(answers, default=int))  # PostgreSQL's sums are decimals
 """
+READS = {"dashboard-password": "dashboard", "dashboard-token": "dashboard"}
+"""Which service has a secret that the hub has not."""
 KILL_ALL = "import os; os.kill(-1, 9)"
 
 
@@ -61,11 +63,10 @@ class Stack:
         return ran.stdout
 
     def attempt(self, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if k not in self.settings and k[:11] != "HELIOGRAPH_"}
         return subprocess.run(
             ["docker", "compose", "--ansi=never", "--progress=plain", "-p", self.project, *words],
             cwd=self.checkout,
-            env=environment,
+            env=self.environment(),
             input=given,
             stdin=None if given is not None else subprocess.DEVNULL,
             capture_output=True,
@@ -73,6 +74,10 @@ class Stack:
             check=False,
             timeout=600,
         )
+
+    def environment(self) -> dict[str, str]:
+        """What a shell has in which nothing of ours is set: it would outrank `.env`."""
+        return {k: v for k, v in os.environ.items() if k not in self.settings and k[:11] != "HELIOGRAPH_"}
 
     def up(self, *words: str) -> None:
         try:
@@ -125,7 +130,7 @@ class Stack:
         return found
 
     def secret(self, name: str) -> str:
-        return self.run_in("hub", "cat", f"/secrets/{name}").strip()
+        return self.run_in(READS.get(name, "hub"), "cat", f"/secrets/{name}").strip()
 
     def get(self, port: str, path: str, *, token: str | None = None) -> tuple[int, str]:
         """GET from a published port; status and body. A token goes as a password, as a browser sends it."""

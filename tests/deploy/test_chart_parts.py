@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from heliograph_server.init_secrets import Plan, definitions, make
+from heliograph_server.init_secrets import SERVICES, Plan, definitions, make
 from heliograph_server.settings import Settings
 from tests.deploy.chart import CHART, EXAMPLES, FILES, ROLES, Object, containers, objects, of_kind, pods, rendered
 
 TOKENS = {"join-token", "read-token", "signing-secret", "dashboard-password", "dashboard-token"}
+OF_TLS = {"ca.pem", "certificate.pem", "key.pem", "tls-fingerprint"}
 HOOK = "helm.sh/hook"
 
 
@@ -58,6 +59,7 @@ def test_a_role_is_given_the_secrets_that_it_needs_and_no_others() -> None:
         "dashboard": {"database", "bus", "signing-secret", "dashboard-password", "dashboard-token"},
     }
     assert {role: mounted(spec) for role, spec in ours(rendered("full")).items()} == needed
+    assert {role: set(SERVICES[role]) - OF_TLS for role in needed} == needed, "as with compose.yaml"
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from heliograph_server.init_secrets import SERVICES
 from tests.deploy.dashboards import MAY_BE_EMPTY, NAMES, asked, metrics_of
 from tests.deploy.host import Workflow, arrived
 from tests.deploy.stack import Stack, wait_for
 
 pytestmark = pytest.mark.compose
+OF_TLS = {"ca.pem", "certificate.pem", "key.pem", "tls-fingerprint"}
 METRICS = {
     "hub": ("55055", "read-token"),
     "dashboard": ("8080", "dashboard-token"),
@@ -144,6 +146,11 @@ def test_containers_have_no_rights_that_they_do_not_need(stack: Stack) -> None:
             assert config["User"].partition(":")[0] not in {"", "0", "root"}, name
         once = name in {"init", "migrate"}
         assert host["RestartPolicy"]["Name"] == ("no" if once else "unless-stopped"), name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_sees_only_the_secrets_that_it_reads(stack: Stack, service: str) -> None:
+    assert set(stack.run_in(service, "ls", "/secrets").split()) == {n for n in SERVICES[service] if n not in OF_TLS}
 
 
 def test_no_secret_stands_in_an_environment_command_or_log(stack: Stack) -> None:

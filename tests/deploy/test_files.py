@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from heliograph.bus import MAX_BODY
+from heliograph_server.init_secrets import READERS, SERVICES
 from heliograph_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,46 @@ def test_every_variable_of_a_role_is_a_setting() -> None:
         for variable in service.get("environment", {}):
             if variable.startswith("HELIOGRAPH_"):
                 assert variable.removesuffix("_FILE") in known, f"{name}: {variable}"
+
+
+def test_a_service_sees_the_secrets_that_it_reads_and_no_others() -> None:
+    """A volume for each, filled with what `SERVICES` says; what the setting of a role names is in it."""
+    services = compose()["services"]
+    once = {"init", "use-postgres", "migrate"}
+    volumes = {name: secret_volumes(service) for name, service in services.items() if name not in once}
+    shared = {f"for-{name}" for name in SERVICES}
+    assert volumes == {
+        **{name: [f"for-{name}"] for name in SERVICES},
+        "postgres": ["postgres"],
+        "prometheus": ["prometheus"],
+    }
+    for name in ("init", "use-postgres"):
+        assert set(secret_volumes(services[name])) == shared | READERS.keys(), name
+        assert "--services" in services[name]["command"]
+    assert secret_volumes(services["migrate"]) == ["heliograph"], (
+        "the gate looks at the settings of all roles, and ends"
+    )
+    assert {f"secrets-{name}" for name in shared | READERS.keys()} <= compose()["volumes"].keys()
+    for name, files in SERVICES.items():
+        environment = services[name].get("environment", {})
+        named = {value.removeprefix("/secrets/") for value in environment.values() if value.startswith("/secrets/")}
+        secret = set(files) - {"ca.pem", "certificate.pem", "key.pem", "tls-fingerprint"}
+        assert named == (set() if name == "rabbitmq" else secret), name
+
+
+def secret_volumes(service: dict[str, Any]) -> list[str]:
+    named = [volume.partition(":")[0] for volume in service["volumes"] if isinstance(volume, str)]
+    return [name.removeprefix("secrets-") for name in named if name.startswith("secrets-")]
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.tls.yaml"])
+def test_only_what_agents_reach_can_be_opened_to_others(file: str) -> None:
+    """Prometheus asks for no login, and the dashboard is spoken to in the open: no setting puts them on a network."""
+    text = read(file).replace("!override", "")
+    for name, service in yaml.safe_load(text)["services"].items():
+        for port in service.get("ports", []):
+            agents = name in {"hub", "rabbitmq"} and not port.endswith(":15672")
+            assert port.startswith("${AGENTS_ADDRESS:-127.0.0.1}:" if agents else "127.0.0.1:"), f"{name}: {port}"
 
 
 def test_prometheus_scrapes_every_service_that_answers() -> None:

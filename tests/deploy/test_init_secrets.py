@@ -16,7 +16,7 @@ import pytest
 from heliograph.bus import BusUnavailable, Outgoing, open_consumer, open_publisher
 from heliograph.messages import Class
 from heliograph_server.errors import SetupError
-from heliograph_server.init_secrets import READERS, Plan, definitions, make
+from heliograph_server.init_secrets import READERS, SERVICES, Plan, definitions, make
 from heliograph_server.settings import SECRETS, load
 from tests.fixtures.broker import Broker
 
@@ -49,6 +49,37 @@ def test_every_file_is_there_and_for_its_reader_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(about.st_mode) == (0o700 if path.is_dir() else 0o400), path
         wanted = UIDS[path.relative_to(tmp_path).parts[0]] if os.geteuid() == 0 else os.geteuid()
         assert about.st_uid == wanted, path
+
+
+def test_a_service_gets_copies_of_what_it_reads_and_of_nothing_else(tmp_path: Path) -> None:
+    owners = [f"--owner={reader}={uid}" for reader, uid in UIDS.items()]
+    ran = run(str(tmp_path), "--public-broker=head:5672", "--services", *owners)
+    assert ran.returncode == 0, ran.stderr
+    made = contents(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == FILES.keys() | {f"for-{name}" for name in SERVICES}
+    for service, names in SERVICES.items():
+        reader, folder = "rabbitmq" if service == "rabbitmq" else "heliograph", tmp_path / f"for-{service}"
+        assert {p.name for p in folder.iterdir()} == FILES[reader] & set(names), service
+        for path in (folder, *folder.iterdir()):
+            wanted = UIDS[reader] if os.geteuid() == 0 else os.geteuid()
+            assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode) & 0o077) == (wanted, 0), path
+        for name in FILES[reader] & set(names):
+            assert made[f"for-{service}/{name}"] == made[f"{reader}/{name}"]
+    assert {p.name for p in (tmp_path / "for-writer").iterdir()} == {"database", "bus"}
+    assert {p.name for p in (tmp_path / "for-rabbitmq").iterdir()} == {"definitions.json"}, "hashes, no passwords"
+
+
+def test_copies_follow_and_what_a_service_no_longer_reads_goes(tmp_path: Path) -> None:
+    plan = Plan(folder=tmp_path, uids=dict.fromkeys(READERS, os.geteuid()), services=True)
+    make(plan)
+    (tmp_path / "for-writer" / "join-token").write_text("of an older version")
+    (tmp_path / "heliograph" / "join-token").unlink()
+    changed = ["heliograph/join-token", "for-hub/join-token", "for-writer/join-token"]
+    assert make(plan) == changed
+    made = contents(tmp_path)
+    assert made["for-hub/join-token"] == made["heliograph/join-token"]
+    assert "for-writer/join-token" not in made
+    assert make(plan) == []
 
 
 def test_nothing_secret_is_printed(tmp_path: Path) -> None:

@@ -261,6 +261,9 @@ def _init_secrets(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--tls", action="append", default=[], metavar="NAME", help="a certificate for this name of the machine, too"
     )
+    parser.add_argument(
+        "--services", action="store_true", help="for each service a folder with only what it reads, too"
+    )
 
 
 def _make_certificates(subparsers: Subparsers) -> None:

@@ -10,7 +10,8 @@ brought up to date. Nothing secret is printed.
     prometheus/   read-token  dashboard-token
 
 With names for a certificate (`--tls`) also ca.pem, certificate.pem and key.pem for heliograph and rabbitmq, the
-fingerprint for heliograph, and `authority/` with the key that signs, which is for nobody who serves.
+fingerprint for heliograph, and `authority/` with the key that signs, which is for nobody who serves. With `--services`
+a folder `for-…` for each service that shares a reader with others, with copies of only what that service reads.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +35,15 @@ from heliograph_server.settings import load
 
 READERS = {"heliograph": 10001, "rabbitmq": 999, "postgres": 999, "prometheus": 65534}
 """Who reads, and as which uid in the image of this project and in the official ones."""
+_TLS = ("ca.pem", "certificate.pem", "key.pem")
+SERVICES = {
+    "hub": ("database", "bus", "public-bus", "join-token", "read-token", "signing-secret", "tls-fingerprint", *_TLS),
+    "writer": ("database", "bus"),
+    "dashboard": ("database", "bus", "signing-secret", "dashboard-password", "dashboard-token"),
+    "filewatch": ("database", "bus"),
+    "rabbitmq": ("definitions.json", *_TLS),
+}
+"""What each service reads, of RabbitMQ's folder or of ours. Its folder is `for-<service>`."""
 VHOST = "heliograph"
 SERVER, AGENT, ADMIN = "server", "agent", "admin"
 NOTHING, OURS = "^$", r"^heliograph\.v1(\..*)?$"
@@ -52,6 +62,8 @@ class Plan:
     database: str | None = field(default=None, repr=False)
     tls: tuple[str, ...] = ()
     """Names and addresses of this machine in its certificate; none: no TLS."""
+    services: bool = False
+    """Whether each service gets a folder of its own, too."""
     uids: dict[str, int] = field(default_factory=lambda: dict(READERS))
 
 
@@ -63,6 +75,7 @@ def init_secrets(args: argparse.Namespace) -> int:
         postgres=args.postgres,
         database=load().database,
         tls=tuple(args.tls),
+        services=args.services,
         uids={**READERS, **_owners(args.owner)},
     )
     made = make(plan)
@@ -92,6 +105,8 @@ def make(plan: Plan) -> list[str]:
         files.follow("prometheus", name, files.keep("heliograph", name, _secret()))
     password = files.keep("postgres", "password", _secret())
     _database(plan, files, password)
+    if plan.services:
+        _share(files)
     return files.changed
 
 
@@ -101,10 +116,10 @@ class Files:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.changed: list[str] = []
-        for reader in READERS:
+        for reader in [*READERS, *(f"for-{service}" for service in SERVICES if plan.services)]:
             folder = plan.folder / reader
             folder.mkdir(parents=True, exist_ok=True)
-            _close(folder, plan.uids[reader], mode=0o700)
+            _close(folder, self._uid(reader), mode=0o700)
 
     def path(self, reader: str, name: str) -> Path:
         return self._plan.folder / reader / name
@@ -120,7 +135,7 @@ class Files:
             return first
         if first and not text:
             raise SetupError(f"{self.path(reader, name)} is empty; remove it to have it made anew")
-        _close(self.path(reader, name), self._plan.uids[reader])
+        _close(self.path(reader, name), self._uid(reader))
         return text
 
     def follow(self, reader: str, name: str, text: str) -> None:
@@ -128,11 +143,33 @@ class Files:
         if self.read(reader, name) != text:
             self._write(reader, name, text)
         else:
-            _close(self.path(reader, name), self._plan.uids[reader])
+            _close(self.path(reader, name), self._uid(reader))
+
+    def have_only(self, reader: str, texts: Mapping[str, str]) -> None:
+        """Have these stand there and nothing else: what a service of an older version read goes."""
+        for name, text in texts.items():
+            self.follow(reader, name, text)
+        for name in sorted({path.name for path in (self._plan.folder / reader).iterdir()} - texts.keys()):
+            self.path(reader, name).unlink()
+            self.changed.append(f"{reader}/{name}")
+
+    def _uid(self, reader: str) -> int:
+        return self._plan.uids[_source(reader.removeprefix("for-"))]
 
     def _write(self, reader: str, name: str, text: str) -> None:
-        _write(self.path(reader, name), text, self._plan.uids[reader])
+        _write(self.path(reader, name), text, self._uid(reader))
         self.changed.append(f"{reader}/{name}")
+
+
+def _source(service: str) -> str:
+    """Of whose files a service, or a reader itself, gets its own."""
+    return service if service in READERS else "heliograph"
+
+
+def _share(files: Files) -> None:
+    for service, names in SERVICES.items():
+        there = {name: files.read(_source(service), name) for name in names}
+        files.have_only(f"for-{service}", {name: text for name, text in there.items() if text is not None})
 
 
 def definitions(passwords: dict[str, str]) -> str:
