@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from heliograph_server import certificates
-from tests.deploy.chart import CHART
+from tests.deploy.chart import CHART, tool
 from tests.deploy.host import Workflow, arrived
+from tests.deploy.pages import block, run
 from tests.kubernetes.cluster import Forward, Namespace, Release, kubectl, ran, settle
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1500)]
@@ -78,6 +81,31 @@ def test_pods_are_deleted_one_by_one_and_nothing_is_lost(release: Release, space
         assert not after & set(before.values())
         workflow.finish()
         arrived(release, workflow)  # type: ignore[arg-type]
+
+
+def test_a_rolling_restart_loses_nothing(release: Release, space: Namespace) -> None:
+    """By the commands of the page: every workload of the release, the built-in servers too, one after the other."""
+    script = block("kubernetes.md", "kubectl rollout restart")
+    tools = f"{Path(tool('kubectl')).parent}:{os.environ['PATH']}"
+    with running(release, "rolled") as workflow:
+        before = {pod["metadata"]["uid"] for pod in space.pods().values()}
+        run(script.replace("-n heliograph", f"-n {space.name}"), release.folder, {**os.environ, "PATH": tools})
+        settle(release)
+        assert not before & {pod["metadata"]["uid"] for pod in space.pods().values()}
+        workflow.at_work()
+        workflow.finish()
+        arrived(release, workflow)  # type: ignore[arg-type]
+
+
+def test_the_server_took_a_policy_for_every_workload(release: Release, space: Namespace) -> None:
+    """That it has an effect is up to the cluster's network; here is only shown what it is told."""
+    workloads = [each for kind in ("deployments", "statefulsets") for each in space.get(kind)["items"]]
+    labels = [each["spec"]["template"]["metadata"]["labels"].items() for each in workloads]
+    policies = space.get("networkpolicies")["items"]
+    assert len(policies) == len(workloads) == 6
+    for policy in policies:
+        wanted = policy["spec"]["podSelector"]["matchLabels"].items()
+        assert len([each for each in labels if wanted <= each]) == 1, policy["metadata"]["name"]
 
 
 def test_an_upgrade_and_a_rollback_keep_secrets_and_lose_nothing(release: Release, space: Namespace) -> None:
