@@ -21,7 +21,7 @@ from heliograph.messages import (
 )
 from heliograph_store.migrate import migrate
 from heliograph_store.read import load, runs
-from heliograph_store.read.busy import Busy
+from heliograph_store.read.busy_rollup import Busy, BusyGrid
 from heliograph_store.read.efficiency import Pool
 from heliograph_store.read.run_efficiency import efficiency_of, from_rollup, host_use
 from heliograph_store.read.stints import pools_of
@@ -120,7 +120,9 @@ def told(host: str, workers: int | None, since: int, until: int) -> Pool:
 
 def test_threads_are_measured_against_their_busiest_stretch() -> None:
     # 3 busy at most, in 4 minutes: 12 worker-minutes, of which 1 + 3 + 2 were used.
-    (host,), moments = from_rollup([told("n", None, 0, 4)], [busy(0, "n", 1), busy(1, "n", 3), busy(3, "n", 2)])
+    (host,), moments = from_rollup(
+        [told("n", None, 0, 4)], BusyGrid.of([busy(0, "n", 1), busy(1, "n", 3), busy(3, "n", 2)])
+    )
     assert (host.workers.used / MINUTE, host.workers.available / MINUTE) == (6, 12)
     assert [(m.busy, m.available) for m in moments] == [(1, 3), (3, 3), (0, 3), (2, 3)]
 
@@ -128,7 +130,7 @@ def test_threads_are_measured_against_their_busiest_stretch() -> None:
 def test_a_node_is_there_only_while_its_pool_is() -> None:
     # 2 workers in the minutes 1 and 2 of 4; the other node's one worker all the time.
     rows = [busy(0, "m", 1), busy(1, "m", 1), busy(1, "n", 2), busy(2, "m", 1), busy(3, "m", 1)]
-    hosts, moments = from_rollup([told("n", 2, 1, 3), told("m", 1, 0, 4)], rows)
+    hosts, moments = from_rollup([told("n", 2, 1, 3), told("m", 1, 0, 4)], BusyGrid.of(rows))
     assert [(h.host, h.workers.used / MINUTE, h.workers.available / MINUTE) for h in hosts] == [
         ("m", 4, 4),
         ("n", 2, 4),
@@ -138,7 +140,9 @@ def test_a_node_is_there_only_while_its_pool_is() -> None:
 
 def test_what_ran_before_a_pool_told_of_itself_was_there() -> None:
     # A fifth of a minute before its registration: no worker more for the whole run, and never above all of it.
-    (host,), moments = from_rollup([told("n", 1, 1, 3)], [busy(0, "n", 0.2), busy(1, "n", 1), busy(2, "n", 0.5)])
+    (host,), moments = from_rollup(
+        [told("n", 1, 1, 3)], BusyGrid.of([busy(0, "n", 0.2), busy(1, "n", 1), busy(2, "n", 0.5)])
+    )
     assert host.workers.available / MINUTE == pytest.approx(2.2)
     assert all(m.busy <= m.available for m in moments)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -45,9 +45,11 @@ class Pool:
     memory_total: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stint:
-    """One try at a worker. `cpu` in microseconds, `peak` and `memory` (what it may use) in bytes, None is unknown."""
+class Stint(NamedTuple):
+    """One try at a worker. `cpu` in microseconds, `peak` and `memory` (what it may use) in bytes, None is unknown.
+
+    A tuple, because thousands are made for one page.
+    """
 
     app: str | None
     pool: PoolKey

@@ -7,10 +7,10 @@ the index that knows which tries reach into a moment.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from heliograph_store.read.busy import Busy, Interval, busy, intervals
+from heliograph_store.read.busy import BusyGrid, Interval, busy_grid, intervals
 from heliograph_store.read.runs import Run
 from heliograph_store.store import Store
 
@@ -38,29 +38,29 @@ def host_load(store: Store, run: Run, *, buckets: int = 160) -> HostLoad:
     return load_of(host_busy_of(store, run, buckets))
 
 
-def load_of(busy_hosts: Sequence[Busy]) -> HostLoad:
+def load_of(grid: BusyGrid) -> HostLoad:
     """The same from what `host_busy_of` gave."""
-    rows = [row for row in busy_hosts if row.name is not None]
-    if not rows:
+    known = [index for index, name in enumerate(grid.names) if name is not None]
+    found = replace(
+        grid, names=[grid.names[i] or "" for i in known], busy=grid.busy[:, known], running=grid.running[:, known]
+    ).used()
+    if not found.places:
         return HostLoad()
-    width = max(row.width for row in rows)
-    first, last = min(row.at for row in rows), max(row.at for row in rows)
-    places = (last - first) // width + 1
-    load: dict[str, list[float]] = {}
-    running: dict[str, int] = {}
-    for row in rows:
-        name = row.name or ""
-        if name not in load:
-            load[name] = [0.0] * places
-        load[name][(row.at - first) // width] = row.busy / row.width
-        running[name] = row.running if row.at == last else 0
-    at = [first + place * width for place in range(places)]
-    return HostLoad(width=width, at=at, busy=load, running=running)
+    load = (found.busy / found.widths[:, None]).T.tolist()
+    last = found.running[-1].tolist()
+    names = [name or "" for name in found.names]
+    return HostLoad(
+        width=found.width,
+        at=found.at.tolist(),
+        busy=dict(zip(names, load, strict=True)),
+        running=dict(zip(names, last, strict=True)),
+    )
 
 
-def host_busy_of(store: Store, run: Run, buckets: int) -> list[Busy]:
+def host_busy_of(store: Store, run: Run, buckets: int) -> BusyGrid:
     """Busy time by node over the whole run, up to its last sign."""
-    return busy(store, run.id, since=run.began, until=max(last_sign(run), run.began + 1), buckets=buckets, by="host")
+    until = max(last_sign(run), run.began + 1)
+    return busy_grid(store, run.id, since=run.began, until=until, buckets=buckets, by="host")
 
 
 def running_on(store: Store, run: Run, host: str, *, limit: int = MOST) -> list[Interval]:

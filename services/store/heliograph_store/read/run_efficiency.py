@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heliograph_store.read.busy import Busy
+from heliograph_store.read.busy_rollup import BusyGrid
 from heliograph_store.read.efficiency import (
     Occupancy,
     Occupied,
@@ -115,33 +115,27 @@ def exact(pools: Sequence[Pool], stints: Sequence[Stint], buckets: int) -> tuple
     return hosts, over_time(occupied, buckets=buckets)
 
 
-def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHost], list[Occupancy]]:
+def from_rollup(pools: Sequence[Pool], busy: BusyGrid) -> tuple[list[OfHost], list[Occupancy]]:
     """From the busy time of nodes in stretches.
 
     A node has the workers that its pools told of, for as long as they were there, and from its first to its last sign
     as many more as its busiest stretch shows (threads register no number). Where tries still ran for longer than
     that (at the edges, before a pool had told of itself), what they ran is what there was.
     """
-    if not rows:
+    grid = busy.used()
+    if not grid.places:
         return [], []
-    width, first = max(row.width for row in rows), min(row.at for row in rows)
-    last = max(row.at + row.width for row in rows)  # the last stretch ends with the run
-    grid = _Grid(first=first, width=width, last=last)
-    busy_by_host: dict[str | None, NDArray[np.int64]] = {}
-    for row in rows:
-        if row.name not in busy_by_host:
-            busy_by_host[row.name] = grid.zeros()
-        busy_by_host[row.name][(row.at - first) // width] += row.busy
+    used_by = {name: grid.busy[:, index] for index, name in enumerate(grid.names)}
     pools_by_host = grouped_by(pools, lambda pool: pool.host)
-    spent, there = grid.zeros(), np.zeros(grid.places)
+    nothing = np.zeros(grid.places, dtype=np.int64)
+    spent, there = grid.busy.sum(axis=1), np.zeros(grid.places)
     shares = []
-    for host in sorted({*busy_by_host, *pools_by_host}, key=lambda name: name or ""):
-        used = busy_by_host.get(host, grid.zeros())
+    for host in sorted({*used_by, *pools_by_host}, key=lambda name: name or ""):
+        used = used_by.get(host, nothing)
         available = _available(pools_by_host.get(host, ()), used, grid)
-        spent += used
         there += available
         shares.append(OfHost(host=host, workers=Share(used=float(used.sum()), available=float(available.sum()))))
-    parts = (grid.at, spent / grid.covered, there / grid.covered)
+    parts = (grid.at, spent / grid.widths, there / grid.widths)
     moments = [
         Occupancy(at=at, busy=busy, available=available)
         for at, busy, available in zip(*(part.tolist() for part in parts), strict=True)
@@ -149,39 +143,15 @@ def from_rollup(pools: Sequence[Pool], rows: Sequence[Busy]) -> tuple[list[OfHos
     return shares, moments
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """Stretches of `width` from `first` on, the last of which ends at `last`."""
-
-    first: int
-    width: int
-    last: int
-
-    @property
-    def places(self) -> int:
-        return -(-(self.last - self.first) // self.width)
-
-    @property
-    def at(self) -> NDArray[np.int64]:
-        return self.first + self.width * np.arange(self.places, dtype=np.int64)
-
-    @property
-    def covered(self) -> NDArray[np.int64]:
-        return np.minimum(self.width, self.last - self.at)
-
-    def zeros(self) -> NDArray[np.int64]:
-        return np.zeros(self.places, dtype=np.int64)
-
-
-def _available(pools: Sequence[Pool], used: NDArray[np.int64], grid: _Grid) -> NDArray[np.float64]:
+def _available(pools: Sequence[Pool], used: NDArray[np.int64], grid: BusyGrid) -> NDArray[np.float64]:
     """Worker-microseconds of one node in each stretch."""
     there = [(p.since, p.until, p.workers or 0) for p in pools]
     told = np.array(spread(there, grid.first, grid.width, grid.places))
-    more = int(np.round((used - told) / grid.covered).max(initial=0))
+    more = int(np.round((used - told) / grid.widths).max(initial=0))
     if more > 0:
         busy_at = grid.at[used != 0].tolist()
         since = min([*(p.since for p in pools), *busy_at[:1]])
-        until = max([*(p.until for p in pools), *(min(at + grid.width, grid.last) for at in busy_at[-1:])])
+        until = max([*(p.until for p in pools), *(min(at + grid.width, grid.until) for at in busy_at[-1:])])
         told = told + np.array(spread([(since, until, more)], grid.first, grid.width, grid.places))
     there_at_least: NDArray[np.float64] = np.maximum(used, told).astype(np.float64)
     return there_at_least

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, func, or_, select
+from sqlalchemy import Column, Connection, CursorResult, Select, bindparam, func, or_, select
 
 from heliograph.messages import FINAL, State
 from heliograph_store.read.efficiency import Pool, PoolKey, Stint
@@ -29,6 +30,7 @@ MANY: Final = 4000
 RANGES: Final = 40
 """Stretches of consecutive tasks that are read of a larger run."""
 MIB: Final = 1 << 20
+_IDS_TOGETHER: Final = 500
 _ENDS: Final = (State.RUNNING_ENDED, *sorted((*FINAL, State.FAIL_RETRYABLE), key=lambda state: state.rank))
 
 
@@ -86,28 +88,38 @@ def stints_of(
     run or `RANGES` ranges of it.
     """
     complete = tasks_in_run <= many
-    known = {pool.key: pool for pool in pools}
-    found: list[Stint] = []
+    query = _query(run.id, app)
+    rows: list[Sequence[Any]] = []
     with store.connection() as connection:
-        texts = _Texts(
-            apps=dict(connection.execute(select(apps.c.id, apps.c.name)).tuples().all()),
-            hosts=dict(connection.execute(select(hosts.c.id, hosts.c.name)).tuples().all()),
-        )
-        query = _query(run.id, app)
         if complete:
-            found += (_stint(row, texts, known, run) for row in connection.execute(query))
+            rows = _plain(connection.execute(query))
         else:
             query = query.where(tries.c.task.between(bindparam("first"), bindparam("last")))
             for first, last in ranges(store, tries, run.id, pieces=RANGES, wanted=many):
-                rows = connection.execute(query, {"first": first, "last": last})
-                found += (_stint(row, texts, known, run) for row in rows)
-    return Stints(stints=found, complete=complete)
+                rows += _plain(connection.execute(query, {"first": first, "last": last}))
+        reader = _Reader(
+            run=run,
+            pools={pool.key: pool for pool in pools},
+            apps=_texts(connection, apps.c.id, apps.c.name, {row[0] for row in rows}),
+            hosts=_texts(connection, hosts.c.id, hosts.c.name, {row[1] for row in rows}),
+            names=_texts(connection, names.c.id, names.c.name, {name for row in rows for name in row[2:4]}),
+        )
+    return Stints(stints=[reader.stint(*row) for row in rows], complete=complete)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Texts:
-    apps: Mapping[int, str]
-    hosts: Mapping[int, str]
+def _plain(result: CursorResult[Any]) -> list[Any]:
+    """Tuples as the driver makes them: of thousands of rows, what SQLAlchemy puts around them is most of the time."""
+    cursor = result.cursor
+    return [] if cursor is None else list(cursor.fetchall())
+
+
+def _texts(connection: Connection, id_: Column[int], name: Column[str], wanted: Set[int | None]) -> dict[int, str]:
+    ids = sorted(one for one in wanted if one is not None)
+    found: dict[int, str] = {}
+    for at in range(0, len(ids), _IDS_TOGETHER):
+        query = select(id_, name).where(id_.in_(ids[at : at + _IDS_TOGETHER]))
+        found |= dict(connection.execute(query).tuples().all())
+    return found
 
 
 def _pool(row: dict[str, Any], gone: Mapping[tuple[str, str], int], run: Run) -> Pool:
@@ -139,13 +151,12 @@ def _ended_blocks(store: Store, run_id: int) -> dict[tuple[str, str], int]:
 
 def _query(run_id: int, app: str | None) -> Select[Any]:
     t = tries.c
-    pool, executor = names.alias(), names.alias()
     query = (
         select(
             tasks.c.app,
             t.host,
-            pool.c.name.label("pool"),
-            executor.c.name.label("executor"),
+            t.pool,
+            t.executor,
             t.pid,
             t.thread,
             t.worker,
@@ -159,11 +170,7 @@ def _query(run_id: int, app: str | None) -> Select[Any]:
             t.peak_exact,
             tasks.c.resources,
         )
-        .select_from(
-            tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task))
-            .outerjoin(pool, pool.c.id == t.pool)
-            .outerjoin(executor, executor.c.id == t.executor)
-        )
+        .select_from(tries.outerjoin(tasks, (tasks.c.run == t.run) & (tasks.c.task == t.task)))
         .where(t.run == run_id, or_(t.began.is_not(None), t.running.is_not(None)))
     )
     if app is not None:
@@ -171,33 +178,50 @@ def _query(run_id: int, app: str | None) -> Select[Any]:
     return query
 
 
-def _stint(row: Row[Any], texts: _Texts, pools: Mapping[PoolKey, Pool], run: Run) -> Stint:
-    host = texts.hosts.get(row.host)
-    # The threads of a process register as a pool that is named after it.
-    key = (host, row.pool or f"{host}/{row.pid or 0}/{row.executor or ''}")
-    pool = pools.get(key)
-    ended = row.ended
-    if ended is None:
-        ended = pool.until if pool else (run.ended or run.last_seen or row.began)
-    cores, memory = requested(row.resources)
-    shared = bool(row.shared)
-    if memory is None and pool is not None and pool.memory_total and pool.workers:
-        memory = pool.memory_total // pool.workers
-    # Run time by the try's own clock, so that CPU time and run time come from one.
-    ran = row.elapsed if row.elapsed is not None else ended - row.began
-    return Stint(
-        app=texts.apps.get(row.app),
-        pool=key,
-        worker=(row.pid, row.thread) if row.worker is None else row.worker,
-        began=row.began,
-        ended=row.began + max(0, ran),
-        cpu=None if row.cpu_user is None or row.ended is None else row.cpu_user + (row.cpu_system or 0),
-        cores=cores,
-        peak=row.peak_rss if row.peak_exact and not shared else None,
-        memory=memory,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Makes stints of rows; `apps`, `hosts` and `names` (of pools and executors) are what their ids stand for."""
+
+    run: Run
+    pools: Mapping[PoolKey, Pool]
+    apps: Mapping[int, str]
+    hosts: Mapping[int, str]
+    names: Mapping[int, str]
+
+    def stint(  # noqa: PLR0917 (a row, in the order of `_query`)
+        self, app: int | None, at: int | None, pool_id: int | None, executor: int | None, pid: int | None,
+        thread: int | None, worker: int | None, shared: int | None, began: int, ended: int | None,
+        elapsed: int | None, cpu_user: int | None, cpu_system: int | None, peak: int | None, exact: int | None,
+        resources: str | None,
+    ) -> Stint:  # fmt: skip
+        host = None if at is None else self.hosts.get(at)
+        name = None if pool_id is None else self.names.get(pool_id)
+        if not name:  # the threads of a process register as a pool that is named after it
+            name = f"{host}/{pid or 0}/{'' if executor is None else self.names.get(executor, '')}"
+        key = (host, name)
+        pool = self.pools.get(key)
+        until = ended
+        if until is None:
+            until = pool.until if pool else (self.run.ended or self.run.last_seen or began)
+        cores, memory = requested(resources) if resources else (None, None)
+        if memory is None and pool is not None and pool.memory_total and pool.workers:
+            memory = pool.memory_total // pool.workers
+        # Run time by the try's own clock, so that CPU time and run time come from one.
+        ran = elapsed if elapsed is not None else until - began
+        return Stint(
+            None if app is None else self.apps.get(app),
+            key,
+            (pid, thread) if worker is None else worker,
+            began,
+            began + max(0, ran),
+            None if cpu_user is None or ended is None else cpu_user + (cpu_system or 0),
+            cores,
+            peak if exact and not shared else None,
+            memory,
+        )
 
 
+@lru_cache(maxsize=1024)
 def requested(resources: str | None) -> tuple[float | None, int | None]:
     """(cores, bytes of memory) of a resource specification as Parsl's executors understand it: memory in MiB."""
     if not resources:
