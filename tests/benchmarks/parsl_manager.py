@@ -1,7 +1,8 @@
 """Parsl's own database manager, fed with what its kernel and workers send: how fast, and how much room it takes.
 
-In: how many tasks. Out: messages a second, the size of `monitoring.db`. Each task is three messages of the kernel, two
-of the worker and `samples` resource messages; the messages have Parsl's fields, and its own code writes them.
+In: how many tasks, or records. Out: messages a second, the size of `monitoring.db`. Each of so many tasks is three
+messages of the kernel, two of the worker and `samples` resource messages; the messages have Parsl's fields, and its own
+code writes them.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import multiprocessing
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from parsl.monitoring import db_manager
 from parsl.monitoring.message_type import MessageType
 
+from heliograph.messages import Record
+from tests.benchmarks.parsl_events import Kernel, Message
 from tests.benchmarks.services import until
 
 RUN = "6a1c9a3e-0000-4000-8000-1f6f6d2c9a55"
@@ -26,12 +32,33 @@ START = datetime(2026, 11, 22, 12, 0, 0)  # noqa: DTZ001 — Parsl's times are n
 STATES = ("pending", "launched", "exec_done")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What the manager made of its messages."""
+
+    messages_per_second: float
+    bytes: int
+
+
 def messages_per_second(tasks: int, samples: int = 2) -> float:
-    return stored(tasks, samples)["messages_per_second"]
+    rows = {"resource": tasks * samples, "status": tasks * len(STATES)}
+    return stored(
+        chain([(MessageType.WORKFLOW_INFO, _workflow())], _messages(tasks, samples)), rows
+    ).messages_per_second
 
 
-def stored(tasks: int, samples: int) -> dict[str, float]:
-    """Let the manager, in a process of its own as Parsl starts it, store all of this."""
+def same_events(records: Iterable[Record]) -> int:
+    """Bytes of its database for these records: those that its own kernel and workers would have sent, too."""
+    messages = list(Kernel(run=RUN).messages(records))
+    kinds = Counter(kind for kind, _ in messages)
+    states = kinds[MessageType.TASK_INFO] + kinds[MessageType.WORKER_TASK_INFO]
+    rows = {"resource": kinds[MessageType.RESOURCE_INFO], "status": states, "node": kinds[MessageType.NODE_INFO]}
+    return stored(messages, rows).bytes
+
+
+def stored(sent: Iterable[Message], rows: Mapping[str, int]) -> Stored:
+    """Let the manager, in a process of its own as Parsl starts it, store all of this until its tables have that many
+    rows. The first message must be the workflow's."""
     context = multiprocessing.get_context("spawn")
     messages, end = context.Queue(), context.Event()
     with tempfile.TemporaryDirectory(prefix="bench-parsl-") as folder:
@@ -41,14 +68,14 @@ def stored(tasks: int, samples: int) -> dict[str, float]:
         )
         manager.start()
         try:
-            messages.put((MessageType.WORKFLOW_INFO, _workflow()))
+            first, *others = sent
+            messages.put(first)
             until(lambda: _count(path, "workflow") == 1, 60)
-            began, sent = time.perf_counter(), 0
-            for message in _messages(tasks, samples):
+            began = time.perf_counter()
+            for message in others:
                 messages.put(message)
-                sent += 1
-            until(lambda: _count(path, "resource") == tasks * samples, 200, pause=0.2)
-            until(lambda: _count(path, "status") >= tasks * len(STATES), 200, pause=0.2)
+            for table, count in rows.items():
+                until(lambda table=table, count=count: _count(path, table) >= count, 200, pause=0.2)  # type: ignore[misc]
             took = time.perf_counter() - began
         finally:
             end.set()
@@ -56,7 +83,7 @@ def stored(tasks: int, samples: int) -> dict[str, float]:
             manager.kill()
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return {"messages_per_second": sent / took, "bytes_per_task": path.stat().st_size / tasks}
+        return Stored(messages_per_second=len(others) / took, bytes=path.stat().st_size)
 
 
 def _count(path: Path, table: str) -> int:
