@@ -13,6 +13,7 @@ Databases take turns, so that what else the machine does disturbs all alike.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -142,6 +143,8 @@ def main() -> None:
     ]
     heads = "".join(f"{f'{s.tasks:,}: wall | CPU | kB':>32}" for s in subjects)
     print(f"{len(cases)} cases; p50/p95 in ms\n{'':58}{'served':8}{heads}  ratio")
+    gc.collect()
+    gc.freeze()  # as the dashboard does when it starts
     found = measure(clients, subjects, cases, chosen.repeat)
     for client in clients:
         client.close()

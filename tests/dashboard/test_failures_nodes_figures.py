@@ -8,6 +8,7 @@ import pytest
 
 from heliograph_dashboard.components.table import Asked
 from heliograph_dashboard.figures import blocks, failures, nodes
+from heliograph_dashboard.figures.packed import unpacked
 from heliograph_dashboard.pages.links import cursor, part
 from heliograph_store.read.nodes import Block, BlockChange
 from heliograph_store.read.progress import Entered
@@ -55,8 +56,7 @@ def test_nodes_are_as_dark_as_their_workers_are_busy() -> None:
     found = nodes.picture(load, {"a": 4, "b<i>": None, "c": None}, **UTC)
     (heat,) = found["data"]
     assert heat["y"] == ["a", "b&lt;i&gt;", "c"]
-    assert heat["z"] == [[0, 0.75], [0.5, 1.0], [0, 0]]
-    assert heat["text"][0][1] == "3 of 4 workers"
+    assert unpacked(heat["z"]).tolist() == [[0, 0.75], [0.5, 1.0], [0, 0]]
     empty = nodes.picture(nodes.Load(at=[], width=0, busy={}), {}, **UTC)
     assert empty["data"][0]["z"] == []
 

@@ -94,6 +94,9 @@ def test_what_was_entered_equals_a_count_of_the_tries(store: Store) -> None:
             )
             assert {(row.at, row.state): row.entered for row in found.rows} == counted
             assert len({row.at for row in found.rows}) <= steps + 1
+            some = progress.entered_by_step(store, run, app=app, states=("failed", "pending"), steps=steps)
+            assert some.width == found.width
+            assert some.rows == [row for row in found.rows if row.state in {"failed", "pending"}]
 
 
 def test_a_run_without_tries_has_no_steps(store: Store) -> None:

@@ -3,6 +3,7 @@
 In: ASGI. Out: ASGI. Outermost, so that refusals carry the same headers as pages.
 
 * A secret (cookie after the login page, `Authorization`, or once `?token=`), or a header of a trusted proxy, opens it.
+* Without a secret, on loopback, it is for the user who runs it: others of the machine can reach it, too.
 * An open dashboard answers only under names that cannot be somebody else's (DNS rebinding).
 * What changes something or opens a socket comes from our own pages (`Origin`), or from no page at all.
 * A proxy's X-Forwarded-… and user header count only when it is one that the operator named.
@@ -14,6 +15,8 @@ import base64
 import binascii
 import ipaddress
 import logging
+import os
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -22,6 +25,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from heliograph import peers
+from heliograph.peers import Address
 from heliograph_dashboard.config import PREFIX, DashboardConfig, is_loopback
 from heliograph_dashboard.sessions import COOKIE, Guesses, Sessions
 from heliograph_dashboard.urls import prefix
@@ -71,10 +76,17 @@ class Guard:
     """Wraps the whole app."""
 
     def __init__(
-        self, app: ASGIApp, *, config: DashboardConfig, sessions: Sessions, guesses: Guesses, headers: dict[str, str]
+        self,
+        app: ASGIApp,
+        *,
+        config: DashboardConfig,
+        sessions: Sessions,
+        guesses: Guesses,
+        headers: dict[str, str],
+        stranger: Callable[[Address | None, Address | None], int | None] = peers.stranger,
     ) -> None:
         self._app, self._config, self._sessions, self._guesses = app, config, sessions, guesses
-        self._headers = headers
+        self._headers, self._stranger_at = headers, stranger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -125,9 +137,9 @@ class Guard:
         changes = request.websocket or request.method not in {"GET", "HEAD"}
         if changes and not self._ours(request):
             return _told(403, "this request comes from a page of somebody else")
-        if not self._config.guarded or self._public(request):
+        if self._public(request):
             return None
-        return self._stranger(request)
+        return self._stranger(request) if self._config.guarded else self._neighbour(request)
 
     def _public(self, request: Request) -> bool:
         if request.path == "/metrics":
@@ -152,6 +164,19 @@ class Guard:
             back = request.path + (f"?{request.query}" if request.query and not in_url else "")
             return RedirectResponse(f"{request.prefix}login?{urlencode({'to': back})}", status_code=303)
         return _told(401, "log in first, or send 'Authorization: Bearer <token>'")
+
+    def _neighbour(self, request: Request) -> Response | None:
+        """Without a secret: who is on this machine and not our user stays outside, unless all are let in."""
+        if self._config.open or request.by_proxy:
+            return None
+        if self._stranger_at(request.scope.get("client"), request.scope.get("server")) is None:
+            return None
+        owner = peers.user_name(os.geteuid())
+        return _told(
+            403,
+            f"this dashboard has no password and is for user {owner} alone, who runs it; {owner} can set "
+            "HELIOGRAPH_DASHBOARD_PASSWORD_FILE, or HELIOGRAPH_DASHBOARD_OPEN=true to let everybody on this machine in",
+        )
 
     def _without_token(self, request: Request) -> Response:
         """The token once in the URL becomes a cookie, so that it does not stay in history and links."""

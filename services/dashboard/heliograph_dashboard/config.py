@@ -49,7 +49,7 @@ class DashboardConfig:
     """Signs the cookies of those who are logged in; without it they end with the process."""
     session_lifetime: float = 7 * 86400.0
     open: bool = False
-    """Anybody may look, on an address that others can reach."""
+    """Anybody may look who can reach it; on loopback: every user of this machine."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies that may say who asks and under which prefix."""
     user_header: str | None = None

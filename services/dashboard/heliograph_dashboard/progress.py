@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from heliograph_dashboard.figures.states_over_time import Levels, levels_of_steps, levels_of_tries
+from heliograph_dashboard.figures.states_over_time import COUNTED, Levels, levels_of_steps, levels_of_tries
 from heliograph_store.read.kinds import task_kinds
 from heliograph_store.read.progress import entered_by_step, times_of_tries
 from heliograph_store.store import Store
@@ -24,5 +24,5 @@ def levels(store: Store, run_id: int, *, app: str | None = None) -> Levels:
         tries = times_of_tries(store, run_id, app=app, limit=2 * FEW)
         if len(tries) < 2 * FEW:
             return levels_of_tries(tries, steps=STEPS)
-    found = entered_by_step(store, run_id, app=app, steps=STEPS)
+    found = entered_by_step(store, run_id, app=app, states=COUNTED, steps=STEPS)
     return levels_of_steps(found.rows, width=found.width)

@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from heliograph_dashboard.components.times import local
 from heliograph_dashboard.figures.colours import STATE, template
 from heliograph_dashboard.figures.labels import label
+from heliograph_dashboard.figures.packed import packed
 
 MOST: Final = 400
 """Rows that the picture shows; a screen has no more lines to give."""
@@ -31,8 +34,7 @@ def picture(load: Load, workers: Mapping[str, int | None], *, theme: str | None,
     moment."""
     hosts = sorted(load.busy)[:MOST]
     scale = {host: workers.get(host) or max(load.busy[host], default=0) or 1 for host in hosts}
-    shares = [[round(min(1.0, value / scale[host]), 3) for value in load.busy[host]] for host in hosts]
-    told = [[f"{value:.3g} of {scale[host]:.3g} workers" for value in load.busy[host]] for host in hosts]
+    shares = np.array([np.asarray(load.busy[host], dtype=np.float32) / scale[host] for host in hosts])
     names = [label(host, 40) for host in hosts]
     ground = "#22272e" if theme == "dark" else "#f1f3f5"
     return {
@@ -41,12 +43,11 @@ def picture(load: Load, workers: Mapping[str, int | None], *, theme: str | None,
                 "type": "heatmap",
                 "x": local([at + load.width // 2 for at in load.at], zone),
                 "y": names,
-                "z": shares,
-                "text": told,
+                "z": packed(np.minimum(shares, 1).astype(np.float32)) if hosts else [],
                 "zmin": 0,
                 "zmax": 1,
                 "colorscale": [[0, ground], [1, STATE["running"]]],
-                "hovertemplate": "%{y}<br>%{text} busy<br>%{x}<extra></extra>",
+                "hovertemplate": "%{y}<br>%{z:.0%} of its workers busy<br>%{x}<extra></extra>",
                 "colorbar": {"tickformat": ".0%", "thickness": 10, "outlinewidth": 0},
                 "ygap": 1 if len(hosts) <= 100 else 0,
             }

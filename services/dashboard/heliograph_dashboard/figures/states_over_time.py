@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heliograph_dashboard.components.states import state_label
 from heliograph_dashboard.components.times import local
 from heliograph_dashboard.figures.colours import STATE, template
@@ -20,6 +23,8 @@ from heliograph_store.schema import STATES
 
 LAYERS: Final = ("exec_done", "memo_done", "failed", "dep_fail", "running", "joining", "launched", "pending")
 """From the ground up: what is over stays where it is, and what waits melts away above it."""
+COUNTED: Final = ("pending", "launched", "running", "exec_done", "failed", "dep_fail", "memo_done", "fail_retryable")
+"""What `levels_of_steps` wants to know: how many tries entered these states."""
 _LAYER: Final[Mapping[str, str]] = {"running_ended": "running"}
 """A try whose result is on its way still holds its place."""
 
@@ -71,42 +76,41 @@ def _moves(times: Times) -> Iterable[tuple[int, str | None, str | None]]:
             layer = now
 
 
-def levels_of_steps(rows: Iterable[Entered], *, width: int) -> Levels:
+def levels_of_steps(rows: Sequence[Entered], *, width: int) -> Levels:
     """Levels from counts of entered states alone.
 
     Who left a state entered a later one, and a try can skip states: memoized tries and those whose dependency failed
     go from pending to their end, and without our worker nothing is seen of running. What is over is exact. Joining
     counts as running.
     """
-    total: Counter[str] = Counter()
-    by_time: dict[int, Counter[str]] = {}
-    for row in rows:
-        by_time.setdefault(row.at, Counter())[row.state] += row.entered
-    if not by_time:
+    at = sorted({row.at for row in rows})
+    if not at:
         return Levels(at=[], counts={})
-    at, held = [min(by_time)], [dict.fromkeys(LAYERS, 0)]
-    for begin in sorted(by_time):
-        total.update(by_time[begin])
-        at.append(begin + width)
-        held.append(_level(total))
-    return _levels(at, held)
+    place = {moment: index for index, moment in enumerate(at, start=1)}
+    entered = {state: np.zeros(len(at) + 1, dtype=np.int64) for state in COUNTED}
+    for row in rows:
+        if row.state in entered:
+            entered[row.state][place[row.at]] += row.entered
+    levels = _level({state: np.cumsum(counts) for state, counts in entered.items()})
+    return Levels(
+        at=[at[0], *(begin + width for begin in at)], counts={state: levels[state].tolist() for state in LAYERS}
+    )
 
 
-def _level(entered: Mapping[str, int]) -> dict[str, int]:
-    def n(state: str) -> int:
-        return entered.get(state, 0)
-
-    over = n("exec_done") + n("failed") + n("fail_retryable")
-    begun = max(n("running"), over)
-    launched = max(n("launched"), begun)
-    short = n("memo_done") + n("dep_fail")
-    tries = max(n("pending"), launched + short)
-    level = dict.fromkeys(LAYERS, 0)
-    level.update({state: n(state) for state in ("exec_done", "memo_done", "failed", "dep_fail")})
-    level["running"], level["launched"] = begun - over, launched - begun
-    # Each retry is a pending try more, and no task more.
-    level["pending"] = tries - launched - short
-    return level
+def _level(n: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    over = n["exec_done"] + n["failed"] + n["fail_retryable"]
+    begun = np.maximum(n["running"], over)
+    launched = np.maximum(n["launched"], begun)
+    short = n["memo_done"] + n["dep_fail"]
+    tries = np.maximum(n["pending"], launched + short)
+    return {
+        **{state: n[state] for state in ("exec_done", "memo_done", "failed", "dep_fail")},
+        "running": begun - over,
+        "joining": np.zeros_like(over),
+        "launched": launched - begun,
+        # Each retry is a pending try more, and no task more.
+        "pending": tries - launched - short,
+    }
 
 
 def _summed(changes: Mapping[int, Mapping[str, int]]) -> Levels:

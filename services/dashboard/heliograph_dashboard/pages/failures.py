@@ -19,7 +19,7 @@ from heliograph_dashboard.components.table import Asked, Column, Filter, Rows, T
 from heliograph_dashboard.components.text import cut, cut_middle
 from heliograph_dashboard.components.times import when
 from heliograph_dashboard.data import Data
-from heliograph_dashboard.figures.failures import Suspect, over_time, suspect
+from heliograph_dashboard.figures.failures import WRONG, Suspect, over_time, suspect
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.links import cursor, in_run, part
 from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
@@ -78,7 +78,7 @@ def callbacks(app: Dash, data: Data) -> None:
         run = data.read(find_run, looking["run"]) if looking and looking.get("run") else None
         if run is None or theme is None:
             raise PreventUpdate
-        steps = data.read(entered_by_step, run.id, steps=120)
+        steps = data.read(entered_by_step, run.id, states=WRONG, steps=120)
         return over_time(steps.rows, width=steps.width, theme=theme, zone=zone or "UTC")
 
 
