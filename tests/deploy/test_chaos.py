@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from tests.deploy.host import Workflow, arrived
+from tests.deploy.pages import block, run_in_project
 from tests.deploy.stack import Stack, docker, docker_json, wait_for
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -58,18 +59,21 @@ def greets(port: int) -> bool:
         return False
 
 
+def writers(stack: Stack) -> list[str]:
+    return [c["Name"] for c in stack.containers() if "-writer-" in c["Name"]]
+
+
 def test_every_writer_writes(stack: Stack, workflow: Workflow) -> None:
     workflow.at_work(400)
     workflow.finish()
     arrived(stack, workflow)
     scheme = stack.python_in("hub", "from heliograph_server.settings import load; print(load().database.split(':')[0])")
-    writers = [c for c in stack.containers() if "-writer-" in c["Name"]]
-    assert len(writers) == (WRITERS if scheme.strip() == "postgresql" else 1)
+    assert len(writers(stack)) == (WRITERS if scheme.strip() == "postgresql" else 1)
     code = (
         "import re, urllib.request as u; text = u.urlopen('http://127.0.0.1:55056/metrics').read().decode(); "
         "print(re.search(r'^heliograph_writer_batches_total (.*)$', text, re.M)[1])"
     )
-    counts = [float(stack.python_in("writer", code, index=n + 1)) for n in range(len(writers))]
+    counts = [float(stack.python_in("writer", code, index=n + 1)) for n in range(len(writers(stack)))]
     assert all(count > 0 for count in counts), counts
 
 
@@ -80,6 +84,28 @@ def test_every_service_crashes_in_turn(stack: Stack, workflow: Workflow) -> None
     all_healthy(stack)
     workflow.finish()
     arrived(stack, workflow)
+
+
+def test_services_are_restarted_one_after_the_other(stack: Stack, workflow: Workflow) -> None:
+    """By the commands of the page: container by container, and as a new version comes, service by service."""
+    stack.change(WRITERS=str(len(writers(stack))))
+    before = {c["Name"]: (c["Id"], c["State"]["StartedAt"]) for c in stack.containers()}
+    run_in_project(stack, block("upgrade-backup.md", 'docker restart "$container"'))
+    restarted = {c["Name"]: (c["Id"], c["State"]["StartedAt"]) for c in stack.containers()}
+    assert {name for name in before if before[name][0] != restarted[name][0]} == set()
+    assert {name for name in before if before[name][1] != restarted[name][1]} == ours(before)
+    workflow.at_work()
+    anew = block("upgrade-backup.md", "up -d --no-deps --force-recreate").removeprefix("docker compose build\n")
+    run_in_project(stack, anew)
+    recreated = {c["Name"]: c["Id"] for c in stack.containers()}
+    assert {name for name in before if before[name][0] != recreated[name]} == ours(before)
+    workflow.at_work()
+    workflow.finish()
+    arrived(stack, workflow)
+
+
+def ours(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.rsplit("-", 2)[1] in {"writer", "hub", "dashboard", "filewatch"}}
 
 
 def test_rabbitmq_is_cut_off(stack: Stack, workflow: Workflow) -> None:
