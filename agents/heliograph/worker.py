@@ -57,10 +57,11 @@ class Try(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """CPU times in microseconds, and the largest resident size of any reaped child in bytes."""
+    """CPU times in microseconds; ru_maxrss of this process and the largest of any reaped child, in bytes."""
 
     user: int
     system: int
+    maxrss: int
     child_peak: int
 
 
@@ -76,6 +77,34 @@ class Began(NamedTuple):
     shared: bool
 
 
+class Mark:
+    """The high-water mark of this process. ru_maxrss is the larger of it and of what the process was before exec, the
+    floor (getrusage(2)), and comes with the CPU times; /proc/self/status has the mark itself, but its forty lines cost
+    half of all that is done around a try. So that is read only where ru_maxrss may be the floor."""
+
+    NEAR = 4 << 20
+    """Bytes by which a floor may be above the process as it began. Below such a floor the floor is told."""
+
+    def __init__(self) -> None:
+        self._near_floor = -1
+        self._above = 1 << 63
+        """From here on ru_maxrss is the mark."""
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
+        found = self.of(began)
+        if found is not None and 0 < began - found <= self.NEAR:
+            self._near_floor = began
+
+    def of(self, maxrss: int) -> int | None:
+        """The mark in bytes (or a floor that is near), by ru_maxrss in bytes."""
+        if maxrss >= self._above or maxrss == self._near_floor:
+            return maxrss
+        found = high_water()
+        if found is None:
+            return maxrss
+        self._above = maxrss + (found < maxrss)
+        return found
+
+
 @dataclass
 class _Process:
     """What does not change in one process, and which tries run in it now. A forked child makes its own."""
@@ -87,6 +116,7 @@ class _Process:
     pool: str | None
     block: str | None
     can_reset: bool = True
+    mark: Mark = field(default_factory=Mark)
     active: set[int] = field(default_factory=set)
     latest: int = 0
     told: set[tuple[str, str]] = field(default_factory=set)
@@ -205,7 +235,7 @@ def _ended(journal: Appends, began: Began, outcome: object, *, returned: bool) -
             traceback=failure.traceback,
             cpu_user=None if before is None else max(0, now.user - before.user),
             cpu_system=None if before is None else max(0, now.system - before.system),
-            peak_rss=_peak(before, now),
+            peak_rss=_peak(here, before, now),
             peak_exact=began.reset and alone,
         )
     )
@@ -215,27 +245,29 @@ def _usage(who: int) -> Usage:
     """Of the process with its reaped children, or (RUSAGE_THREAD) of this thread alone: where threads share a process,
     only the thread's own time is certainly the try's."""
     own = resource.getrusage(who)
+    maxrss = own.ru_maxrss * _MAXRSS_UNIT
     if who != resource.RUSAGE_SELF:
-        return Usage(int(own.ru_utime * 1e6), int(own.ru_stime * 1e6), 0)
+        return Usage(int(own.ru_utime * 1e6), int(own.ru_stime * 1e6), maxrss, 0)
     reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Usage(
         int((own.ru_utime + reaped.ru_utime) * 1e6),
         int((own.ru_stime + reaped.ru_stime) * 1e6),
+        maxrss,
         reaped.ru_maxrss * _MAXRSS_UNIT,
     )
 
 
-def _peak(before: Usage | None, now: Usage) -> int | None:
+def _peak(here: _Process, before: Usage | None, now: Usage) -> int | None:
     """Largest resident size of one process of the try: this one since its mark was reset, or a child reaped during
     the try that was larger (known only when it was the largest ever reaped here)."""
-    own = high_water()
+    own = here.mark.of(now.maxrss)
     if before is not None and now.child_peak > before.child_peak:
         return max(own or 0, now.child_peak)
     return own
 
 
 def high_water() -> int | None:
-    """VmHWM in bytes. Not ru_maxrss: that one never falls below what the process was before exec."""
+    """VmHWM in bytes."""
     try:
         status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -105,6 +106,42 @@ def test_the_peak_of_a_small_task_after_a_big_one_is_its_own(program: Program) -
     if small.peak_exact:
         assert 10 * MIB < (small.peak_rss or 0) < 200 * MIB
     assert small.peak_exact is os.access("/proc/self/clear_refs", os.W_OK)
+
+
+MARK = """
+import mmap, os, resource, sys
+from heliograph import worker
+before = int(sys.argv[1])
+if before:  # what this process was before exec stays in its ru_maxrss
+    filled = bytearray(before << 20)
+    os.execv(sys.executable, [sys.executable, sys.argv[0], "0"])
+mark, read = worker.Mark(), worker.high_water
+def high_water():
+    global looks
+    looks += 1
+    return read()
+worker.high_water = high_water
+for size in (0, 0, 0, 30, 0, 200, 0, 0):
+    looks = 0
+    worker._reset_peak(worker._here())
+    kept = mmap.mmap(-1, max(1, size) << 20)
+    for at in range(0, size << 20, 4096):
+        kept[at] = 1
+    told = mark.of(worker._usage(resource.RUSAGE_SELF).maxrss)
+    print(size, looks, abs(told - read()))
+    kept.close()
+"""
+
+
+@pytest.mark.parametrize("before", [0, 2, 100])
+def test_the_mark_is_right_whatever_the_process_was_before(before: int, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(MARK)
+    done = subprocess.run([sys.executable, str(program), str(before)], capture_output=True, text=True, check=True)
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert [size for size, _, _ in found] == [0, 0, 0, 30, 0, 200, 0, 0]
+    assert all(off <= worker.Mark.NEAR + MIB // 2 for _, _, off in found)  # the kernel counts pages in batches
+    assert found[5][1] == 0  # nothing but ru_maxrss was asked where that is the mark
 
 
 def test_the_memory_of_a_child_counts_for_the_peak(program: Program) -> None:

@@ -69,7 +69,8 @@ class TaskRunning(TaskRecord, tag="task.running", frozen=True, kw_only=True, arr
 
 class TaskEnded(TaskRecord, tag="task.ended", frozen=True, kw_only=True, array_like=True):
     """A try's function ended in its process. `elapsed` is monotonic; CPU times are of the process and its reaped
-    children; `peak_exact` is False when the peak is an upper bound (the process's life, not the try's)."""
+    children; `peak_exact` is False when the peak is an upper bound (the process's life, not the try's). A peak that is
+    hardly above the process itself may be told up to 4 MiB too high."""
 
     try_: int
     host: str
