@@ -138,7 +138,9 @@ def _ask(connection: http.client.HTTPConnection, asked: dict[str, str], token: s
         headers["Authorization"] = f"Bearer {token}"
     connection.request("POST", "/v1/connect", body=json.dumps(asked), headers=headers)
     status, answer = _answer(connection)
-    if status in {401, 403}:
+    if status == 403:
+        raise Refused("it is for another user of that machine alone; name your own hub or server")
+    if status == 401:
         raise Refused("the join token is missing or wrong; set HELIOGRAPH_TOKEN or HELIOGRAPH_JOIN_TOKEN")
     if status != 200:
         raise NoHub(f"it answered {status} to the connection of a run")

@@ -134,6 +134,7 @@ def _of_app(
             log_level=log_level,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom the peer may speak for is for the application to decide
             timeout_graceful_shutdown=5,
             ssl_certfile=str(tls_certificate) if tls_certificate else None,
             ssl_keyfile=str(tls_key) if tls_key else None,

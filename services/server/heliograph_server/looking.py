@@ -9,12 +9,14 @@ import argparse
 import logging
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heliograph import peers
 from heliograph.bus import open_consumer
 from heliograph_dashboard.config import DashboardConfig
 from heliograph_server import importing, storage
@@ -103,6 +105,11 @@ def run(
     app = create_app(config, locate=locate, waiting=waiting)
     os.nice(5)  # whoever writes, and the workflow itself, come first
     log.info("the dashboard listens on %s", url)
+    if config.loopback and not config.guarded and not config.open and sys.platform == "linux" and not peers.told():
+        log.warning(
+            "this kernel does not tell whose a connection is, so every user of this machine can look; set "
+            "HELIOGRAPH_DASHBOARD_PASSWORD_FILE when there are others"
+        )
     if tell is not None:
         tell(url, config)
     try:

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     dashboard_token: str | None = Field(
         default=None, repr=False, description="Opens the dashboard from a header or, once, from `?token=`"
     )
-    dashboard_open: bool = Field(default=False, description="Let everybody look, on an address others can reach")
+    dashboard_open: bool = Field(default=False, description="Let everybody look who can reach it")
     dashboard_prefix: str = Field(default="/", description="Path under which a proxy shows the dashboard")
     dashboard_allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Host names under which an open dashboard on loopback may be asked for"
