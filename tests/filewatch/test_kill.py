@@ -145,7 +145,7 @@ def test_a_watch_that_is_killed_is_told_and_the_next_one_goes_on(place: Place) -
     os.kill(watch_process(place), signal.SIGKILL)
     wait_for(lambda: of(WatchClosed, recorded(place.state)))
     closed = of(WatchClosed, recorded(place.state))
-    assert [(record.unfinished, record.reason) for record in closed] == [(1, "killed")]
+    assert [(record.files, record.unfinished, record.reason) for record in closed] == [(1, 1, "killed")]
     wait_for(lambda: not place.processes("keeper"), 5)
     (place.notes / "go").touch()
     handle, _ = detached(place, callbacks.holds_on)
@@ -184,7 +184,8 @@ def test_all_of_it_is_killed_and_the_next_start_says_so(place: Place) -> None:
     assert handle.wait(time.monotonic() + 30)
     wait_for(lambda: len(of(WatchClosed, recorded(place.state))) == 2)
     closed = of(WatchClosed, recorded(place.state))
-    assert sorted((record.reason, record.unfinished) for record in closed) == [("ended", 0), ("killed", 1)]
+    told = sorted((record.reason, record.files, record.unfinished) for record in closed)
+    assert told == [("ended", 0, 0), ("killed", 1, 1)]
 
 
 def test_a_watch_ends_with_its_program_and_not_before_its_files_are_done_with(place: Place) -> None:

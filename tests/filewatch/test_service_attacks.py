@@ -48,7 +48,6 @@ def test_what_is_not_allowed_is_refused_recorded_and_counted(
         "mail": {"email": "eve@evil.example"},
         "hook": {"webhook": "http://169.254.169.254/"},
         "giant": {"patterns": ["x" * 100_000]},
-        "broken": {"patterns": ["("]},
     }
     for watch, wanted in bad.items():
         site.ask("r", **{"root": root, "watch": watch, **wanted})
@@ -101,6 +100,29 @@ def test_an_expression_that_never_ends_costs_its_own_watch_and_nothing_else(
     service.wait(lambda: site.files("r"))
     assert {f.watch for f in site.files("r")} == {"good"}
     assert service.metric("runaway_total") == 1
+
+
+def test_expressions_that_cannot_be_compiled_cost_their_own_watch_and_nothing_else(
+    service: Filewatch, site: Site, root: Path
+) -> None:
+    """Some take seconds to compile, which the service itself leaves to the watch's process."""
+    service.file.write_text(allowing(root, "step_cpu = 0.5"))
+    site.begin("r")
+    site.ask("r", root, "broken", patterns=["("])
+    site.ask("r", root, "costly", patterns=[f"(?i){number}" + "[\x00-\U0010ffff]" * 45 for number in range(50)])
+    site.ask("r", root, "good", patterns=["!"])
+    write_files(root, ["a!"])
+    service.start()
+    service.wait(lambda: len(site.closed("r")) == 2)
+    reasons = {w.watch: w.reason or "" for w in site.watches("r") if w.closed is not None}
+    assert (
+        reasons["broken"] == "cannot be watched: pattern: '(' is not a regular expression: missing ), "
+        "unterminated subpattern at position 0"
+    )
+    assert "processor time" in reasons["costly"]
+    service.wait(lambda: site.files("r"))
+    assert service.metric("runaway_total") == 1
+    assert service.metric('requests_total{outcome="accepted"}') == 3
 
 
 def test_a_root_that_becomes_a_link_is_not_followed(service: Filewatch, site: Site, root: Path, tmp_path: Path) -> None:

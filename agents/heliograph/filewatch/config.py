@@ -46,7 +46,8 @@ class Callback:
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One callback (None: only record) and the regular expressions that are searched for in a file's path relative to
-    the root. A file goes once to each rule that has an expression for it."""
+    the root. A file goes once to each rule that has an expression for it. They are not compiled here: that can take
+    seconds, and who reads somebody's rules does not want to wait for it."""
 
     patterns: tuple[str, ...]
     callback: Callback | None = None
@@ -55,7 +56,8 @@ class Rule:
         if not self.patterns:
             raise BadWatch("pattern", "a rule needs at least one regular expression")
         for pattern in self.patterns:
-            compiled(pattern)
+            if not isinstance(pattern, str):
+                raise BadWatch("pattern", f"{pattern!r} is not a text with a regular expression")
 
 
 @dataclass(frozen=True, kw_only=True)

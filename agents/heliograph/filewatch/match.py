@@ -9,16 +9,16 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from heliograph.filewatch.config import BadWatch, Rule
+from heliograph.filewatch.config import BadWatch, Rule, compiled
 
 _ODD = re.compile(r"[*?\[\]/\\\s]")
 
 
 class Matcher:
-    """`re.search` of every rule's expressions, each rule at most once."""
+    """`re.search` of every rule's expressions, each rule at most once. Raises BadWatch for what is none."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = [(number, [re.compile(p) for p in rule.patterns]) for number, rule in enumerate(rules)]
+        self._rules = [(number, [compiled(p) for p in rule.patterns]) for number, rule in enumerate(rules)]
 
     def __call__(self, path: str) -> list[tuple[int, str]]:
         """(number of the rule, expression) for each rule that wants this file."""

@@ -33,6 +33,8 @@ INSERT INTO seen VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE
 SET size = excluded.size, mtime = excluded.mtime, inode = excluded.inode, session = excluded.session
 WHERE (? OR session != excluded.session) AND (size, mtime, inode) IS NOT (excluded.size, excluded.mtime, excluded.inode)
 """
+_FILES_OF = "files of "
+"""Begins the name of a number: how many files an owner has found."""
 PATIENCE = 5.0
 """Seconds to wait for another process's lock."""
 
@@ -103,6 +105,8 @@ class Memory:
                     )
                     made.append(Delivery(row.lastrowid or 0, rule, path, version, pattern))
                 claimed.append(made)
+            if claimed:
+                self._add(_FILES_OF + self._owner, len(claimed))
         for path, version, _ in files:
             self._seen[path] = _mark(version)
             if not self._on_change:
@@ -118,7 +122,7 @@ class Memory:
         """Their callback starts now; the number of the call. Raises MemoryFailed."""
         with self._transaction():
             self._database.executemany("UPDATE pending SET started = 1 WHERE id = ?", [(d.id,) for d in deliveries])
-            return self._next("calls")
+            return self._add("calls", 1)
 
     def completed(self, deliveries: Iterable[Delivery]) -> None:
         """All is done for them, and recorded. Raises MemoryFailed."""
@@ -158,12 +162,13 @@ class Memory:
         """What is undone belongs to nobody from now on, so that the next one takes it up."""
         with suppress(MemoryFailed), self._transaction():
             self._database.execute("UPDATE pending SET owner = '' WHERE owner = ?", (self._owner,))
+            self._database.execute("DELETE FROM numbers WHERE name = ?", (_FILES_OF + self._owner,))
         with suppress(sqlite3.Error):
             self._database.close()
 
-    def _next(self, name: str) -> int:
-        sql = "INSERT INTO numbers VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-        self._database.execute(sql, (name,))
+    def _add(self, name: str, more: int) -> int:
+        sql = "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+        self._database.execute(sql, (name, more))
         found = self._database.execute("SELECT value FROM numbers WHERE name = ?", (name,)).fetchone()
         return int(found[0])
 
@@ -185,21 +190,23 @@ class Memory:
             raise MemoryFailed(f"the memory of the watch cannot be written: {error}") from error
 
 
-def unfinished(path: str, owner: str) -> int:
-    """How many files a process left undone, as its memory says; 0 where there is none to ask."""
+def left_by(path: str, owner: str) -> tuple[int, int]:
+    """How many files a process that died found, and how many of them it left undone, as its memory says; 0 where there
+    is none to ask."""
     if not os.path.exists(path):
-        return 0
+        return 0, 0
     try:
         database = sqlite3.connect(path, timeout=PATIENCE)
         try:
             row = database.execute("SELECT files FROM left WHERE owner = ?", (owner,)).fetchone()
             if row is None:
                 row = database.execute("SELECT COUNT(DISTINCT path) FROM pending WHERE owner = ?", (owner,)).fetchone()
-            return int(row[0])
+            found = database.execute("SELECT value FROM numbers WHERE name = ?", (_FILES_OF + owner,)).fetchone()
+            return int(found[0]) if found else 0, int(row[0])
         finally:
             database.close()
     except sqlite3.Error:
-        return 0
+        return 0, 0
 
 
 def _opened(path: str) -> sqlite3.Connection:

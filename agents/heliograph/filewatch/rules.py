@@ -23,12 +23,15 @@ def rules_of(
     path: str | None,
     *,
     root: str,
+    check: Callable[[object], object] = compiled,
 ) -> tuple[Rule, ...]:
     """The rules. `callback` is one for everything, a list with one for each pattern and file type, or a list of
-    (callback, pattern) pairs instead of both. Raises BadWatch that names the argument."""
+    (callback, pattern) pairs instead of both. `check` refuses a pattern. Raises BadWatch that names the argument."""
     if isinstance(callback, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in callback):
         callback, pattern = _pairs(callback, pattern)
-    patterns = [compiled(one).pattern for one in _texts("pattern", pattern)]
+    patterns = _texts("pattern", pattern)
+    for one in patterns:
+        check(one)
     below = folder_below(path, root)
     suffixes = [suffix_pattern(one, below) for one in _texts("filetype", filetype)]
     if path is not None and not suffixes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from heliograph import journal as journals
 from heliograph import watchman
 from heliograph.agent.detach import detach
-from heliograph.filewatch.memory import unfinished
+from heliograph.filewatch.memory import left_by
 from heliograph.filewatch.owner import owner_alive, owner_of_this
 from heliograph.filewatch.plan import LOCK, TAKEN, Plan, forget_old, places, remove, take
 from heliograph.filewatch.told import watch_closed
@@ -113,11 +113,11 @@ def abandoned(place: Path, owner: str) -> None:
     try:
         plan = take(place)
         memory = plan.config.memory
-        left = 0 if memory is None else unfinished(memory, owner)
-        reporter(plan)(watch_closed(plan.config.watch, "killed", unfinished=left))
+        found, left = (0, 0) if memory is None else left_by(memory, owner)
+        reporter(plan)(watch_closed(plan.config.watch, "killed", files=found, unfinished=left))
         if plan.route is not None:
             journals.close_run(plan.route.run)
-        log.warning("Watch %s was killed; %d files were found and not done with", plan.config.watch, left)
+        log.warning("Watch %s was killed; of %d files %d were not done with", plan.config.watch, found, left)
     except Exception as error:
         log.warning("A watch was killed, and its plan cannot be read: %s", error)
     remove(place)

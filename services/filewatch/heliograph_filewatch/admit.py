@@ -82,6 +82,7 @@ def admit_request(asked: WatchStart, run: str, allow: Allow, limits: Limits, *, 
                 asked.filetypes,
                 _path_in(asked, root),
                 root=root,
+                check=_left_to_the_child,
             ),
             interval=interval,
             settle=seconds("settle", asked.settle, least=0.0) or interval,
@@ -102,6 +103,10 @@ def admit_request(asked: WatchStart, run: str, allow: Allow, limits: Limits, *, 
         webhook=_allowed_webhook(asked.webhook, allow),
         step_cpu=limits.step_cpu,
     )
+
+
+def _left_to_the_child(_pattern: object) -> None:
+    """Compiling a regular expression can take seconds. It is done where that is bounded, and costs one watch only."""
 
 
 def _entrys_callback(one: str | list[str]) -> Callback:

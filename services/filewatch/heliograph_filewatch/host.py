@@ -49,8 +49,10 @@ def main(folder: Path, service: int) -> int:
     for name in [name for name in os.environ if name.startswith(_SECRET)]:
         del os.environ[name]  # callbacks are not ours, and inherit this
     outbox = Reporter(Outbox(folder / "outbox"))
+    signal.setitimer(signal.ITIMER_VIRTUAL, job.step_cpu)  # its signal ends this process
     try:
         engine = Engine(job.config, report=outbox, notify=notify)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
     except (BadWatch, OSError) as error:
         _tell(cannot=str(error))
         return CANNOT
