@@ -11,7 +11,7 @@ the magic, so the frame that follows a cut one cannot complete it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from heliograph.messages import MAX_RECORD, Class
@@ -27,8 +27,7 @@ CLASSES: dict[int, Class] = {code: cls for cls, code in CODES.items()}
 _LAST_CODE = max(CLOSED, *CLASSES)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A whole frame. `offset` and `end` count from where the scanned data begins, or as the reader has shifted them."""
 
     offset: int

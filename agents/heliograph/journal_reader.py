@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,8 +28,7 @@ journal's at-fork handler, holds it for as long as it lives."""
 _head = msgspec.msgpack.Decoder(Head)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A record as it stands in a journal. `end` is where the next one may begin."""
 
     offset: int

@@ -184,6 +184,18 @@ def test_told_to_end_it_ships_what_is_there(place: Place) -> None:
     assert any(s.ended for s in place.of(m.AgentStatus))  # type: ignore[union-attr]
 
 
+def test_told_to_end_while_it_starts_it_still_moves_everything(place: Place) -> None:
+    journal = Journal.open(place.route(), start_agent=False)
+    for n in range(30):
+        journal.append(task(n))
+    agent = place.start_agent(HELIOGRAPH_BUS="amqp://127.0.0.1:1/")
+    wait_for(lambda: watchman.agent_present(place.namespace))
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(30) == 0
+    place.receive(3, spool=spool_path(place.run_dir), until=lambda: len(place.of(m.TaskState)) == 30)
+    assert sorted(t.number for t in place.of(m.TaskState)) == list(range(30))  # type: ignore[union-attr]
+
+
 def test_told_to_end_without_a_bus_it_moves_all_to_the_run_directory(place: Place) -> None:
     journal = Journal.open(place.route(), start_agent=False)
     for n in range(3000):
@@ -285,6 +297,23 @@ def test_a_command_is_shipped_like_a_record_but_not_to_the_writer(place: Place, 
     place.receive(15, until=lambda: bool(place.of(m.TaskState)))
     assert "far-away:5" not in place.ids
     journal.close()
+
+
+def test_one_that_fails_keeps_the_next_one_from_starting_at_once(place: Place, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "psutil.py").write_text("raise RuntimeError('no processes here')\n")
+    failing = place.start_agent(PYTHONPATH=str(broken))
+    try:
+        wait_for(lambda: failing.poll() is not None or watchman.agent_present(place.namespace), 60)
+        assert place.start_agent(PYTHONPATH=str(broken)).wait(60) == 0  # it finds the lock taken, and goes
+        assert failing.poll() is None
+        failing.terminate()
+        assert failing.wait(60) == -signal.SIGTERM
+        assert not watchman.agent_present(place.namespace)
+    finally:
+        failing.kill()
+        failing.wait()
 
 
 def test_over_its_memory_cap_it_ends_and_the_next_record_brings_another(place: Place) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,7 +76,7 @@ def a_try(number: int = 0, pid: int = 10, **known: object) -> ActiveTry:
         cpu_user=0,
         cpu_system=0,
     )
-    return replace(base, **known)  # type: ignore[arg-type]
+    return msgspec.structs.replace(base, **known)
 
 
 def at(seconds: float) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ TryKey = tuple[str, str, int, int]
 """(run, origin, number, try_)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActiveTry:
+class ActiveTry(msgspec.Struct, frozen=True, kw_only=True):
     """A try that runs on this host, as its TaskRunning told it. `mono` is that record's time in microseconds (0 when
     unknown), `cpu_*` the process's CPU times before the try, `interval` the seconds between its samples."""
 
