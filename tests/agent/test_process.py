@@ -299,23 +299,6 @@ def test_a_command_is_shipped_like_a_record_but_not_to_the_writer(place: Place, 
     journal.close()
 
 
-def test_one_that_fails_keeps_the_next_one_from_starting_at_once(place: Place, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "psutil.py").write_text("raise RuntimeError('no processes here')\n")
-    failing = place.start_agent(PYTHONPATH=str(broken))
-    try:
-        wait_for(lambda: failing.poll() is not None or watchman.agent_present(place.namespace), 60)
-        assert place.start_agent(PYTHONPATH=str(broken)).wait(60) == 0  # it finds the lock taken, and goes
-        assert failing.poll() is None
-        failing.terminate()
-        assert failing.wait(60) == -signal.SIGTERM
-        assert not watchman.agent_present(place.namespace)
-    finally:
-        failing.kill()
-        failing.wait()
-
-
 def test_over_its_memory_cap_it_ends_and_the_next_record_brings_another(place: Place) -> None:
     place.known_route()
     site = place.run_dir / "site.json"

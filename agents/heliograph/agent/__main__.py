@@ -14,8 +14,10 @@ import queue
 import resource
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from heliograph import settings, state
 from heliograph.agent.detach import be_modest, detach
@@ -24,6 +26,8 @@ from heliograph.agent.elect import Election
 log = logging.getLogger("heliograph.agent")
 
 LOG_BYTES = 1 << 20
+PAUSE = 20.0
+"""Seconds after a failure: else every recorder of the node would start the next agent at once, to fail as this one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,13 +56,23 @@ def run(arguments: argparse.Namespace) -> int:
         if not election.won():
             log.info("Another agent is at work here")
             return 0
-        return _work(namespace, election, site)
     except OSError as error:
         log.warning("The state folder cannot be used: %s", error)
         return 1
+    try:
+        return _work(namespace, election, site)
+    except Exception:  # the border of the process: what it could not do, the next one may
+        log.exception("The agent failed. Its lock is kept for %.0f s, so that nobody starts the next one sooner", PAUSE)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        time.sleep(PAUSE)
+        _end(1)
 
 
 def _work(namespace: Path, election: Election, site: settings.Site) -> int:
+    told: list[int] = []  # to end, while what follows is being loaded
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: told.append(number))
     # Here, so that who loses the election has loaded neither psutil nor a bus.
     from heliograph.agent.followed import Journals
     from heliograph.agent.loop import Agent
@@ -87,17 +101,23 @@ def _work(namespace: Path, election: Election, site: settings.Site) -> int:
     agent = Agent(
         means=means, journals=journals, watch=watch, election=election, memory=_resident, memory_cap=site.memory
     )
-    signal.signal(signal.SIGTERM, lambda *_: agent.stop())
-    signal.signal(signal.SIGINT, lambda *_: agent.stop())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    if told:
+        agent.stop()
     log.info("Agent %s watches over %s", name, namespace)
     try:
         reason = agent.run()
     finally:
         node.close()
     log.info("Agent %s ends: %s", name, reason)
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0)  # a shipping thread may hang in a bus's library; everything of ours is on the disk
+    os._exit(status)  # a shipping thread may hang in a bus's library; everything of ours is on the disk
 
 
 def _resident() -> int:
