@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 log = logging.getLogger("heliograph")
 
 SITE_FILE = "/etc/heliograph/agent.json"
+PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - owner and mode are checked
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "COBALT_JOBID", "JOB_ID")
 MIB = 1 << 20
 
@@ -122,7 +125,37 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
             return path
         # Every process and the agent would look at a folder of its own, below wherever each of them stands.
         log.warning("HELIOGRAPH_STATE_DIR=%r is not an absolute path; the default is used", named[:200])
-    return Path(f"/tmp/heliograph-{os.getuid()}")  # noqa: S108 - owner and mode are checked
+    return default_state_dir(os.getuid())
+
+
+def default_state_dir(user: int, places: Sequence[str] = PLACES) -> Path:
+    """A user's state folder on this node: the first that is there and theirs, else the first that nobody has taken.
+    Everybody may make a folder of any name in /tmp, so another user can have been faster."""
+    folders = [Path(place) / f"heliograph-{user}" for place in places]
+    owners = [_owner(folder) for folder in folders]
+    for wanted in (user, None):
+        if wanted in owners:
+            chosen = owners.index(wanted)
+            if chosen:
+                _warn_taken(folders[0], folders[chosen])
+            return folders[chosen]
+    return folders[0]
+
+
+def _owner(folder: Path) -> int | None:
+    """Whose it is, None when it is not there; -1 for what cannot be used."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return -1
+    return found.st_uid if stat.S_ISDIR(found.st_mode) else -1
+
+
+@lru_cache(maxsize=8)
+def _warn_taken(taken: Path, instead: Path) -> None:
+    log.warning("%s is not ours; %s is used instead (or what HELIOGRAPH_STATE_DIR names)", taken, instead)
 
 
 def batch_job(environ: Mapping[str, str] = os.environ) -> str:

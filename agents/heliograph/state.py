@@ -40,7 +40,7 @@ def own_folder(path: Path, *, ours: bool = True) -> Path:
     if not stat.S_ISDIR(found.st_mode):
         raise StateError(f"{path} is not a folder (a symbolic link is not followed)")
     if found.st_uid != os.geteuid():
-        raise StateError(f"{path} belongs to user {found.st_uid}, not to us")
+        raise StateError(f"{path} belongs to user {found.st_uid}, not to us; set HELIOGRAPH_STATE_DIR to one of yours")
     if found.st_mode & 0o077 and (ours or path.name.startswith("heliograph") or not os.listdir(path)):
         os.chmod(path, 0o700)
     elif found.st_mode & 0o022:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_secrets_come_from_variables_or_files_and_stay_out_of_reprs(tmp_path: Pa
 def test_the_state_folder_is_never_the_tasks_tmpdir() -> None:
     assert "task" not in str(settings.state_dir({"TMPDIR": "/task/tmp"}))
     assert settings.state_dir({"HELIOGRAPH_STATE_DIR": "/x/y"}) == Path("/x/y")
+
+
+def test_a_state_folder_that_another_user_took_first_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    me, places = os.getuid(), [str(tmp_path / name) for name in ("tmp", "var", "more")]
+    for place in places:
+        os.mkdir(place)
+    first, second, third = (Path(place) / f"heliograph-{me + 1}" for place in places)
+    assert settings.default_state_dir(me + 1, places) == first
+    first.mkdir()  # it is ours, so for user me + 1 it is somebody else's
+    assert settings.default_state_dir(me + 1, places) == second
+    assert f"{first} is not ours; {second} is used instead" in caplog.text
+    second.symlink_to(tmp_path)
+    assert settings.default_state_dir(me + 1, places) == third
+    third.touch()
+    assert settings.default_state_dir(me + 1, places) == first  # none is left, and its owner is checked
+    mine = [Path(place) / f"heliograph-{me}" for place in places]
+    mine[1].mkdir()
+    assert settings.default_state_dir(me, places) == mine[1]  # where we were before, though the first is free now
 
 
 def test_batch_jobs_are_told_apart() -> None:
