@@ -14,7 +14,13 @@ def overhead(found: Any) -> list[Figure]:
     """`bench_overhead`: rates of no-op tasks."""
     rows = found["summary"]
     figures = [
-        told(1, f"no-op tasks, {name}", row["tasks_per_second"], "tasks/s", f"{row['of_unmonitored']:.2f} of none")
+        told(
+            1,
+            f"no-op tasks, {name}",
+            row["tasks_per_second"],
+            "tasks/s",
+            f"{row['of_unmonitored']:.2f} of none; {row['processor_us']:,.0f} µs of processor a task",
+        )
         for name, row in rows.items()
     ]
     ours = rows.get("heliograph")
