@@ -1,8 +1,8 @@
 """What monitoring costs: no-op tasks on the HighThroughputExecutor, two workers, interleaved in one process.
 
-In: rounds and tasks. Out: a table of tasks/s and of processor time for no monitoring, Parsl's own, ours, ours without its
-half in the workers, and ours on Parsl's official route, each against the unmonitored run of the same round; pack time
-and payload size of one task; a JSON file on request. Processor time is all that this machine used: it has to be quiet.
+In: rounds and tasks. Out: a table of tasks/s and of processor time for no monitoring, Parsl's own, ours, ours without
+its half in the workers, and ours on Parsl's official route, each against the unmonitored run of the same round; pack
+time and payload size of one task; a JSON file on request. Processor time is all that this machine used: keep it quiet.
 
     python -m tests.benchmarks.bench_overhead --rounds 5 --tasks 2000 --json overhead.json
 """
