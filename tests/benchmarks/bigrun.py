@@ -1,8 +1,8 @@
 """Makes a database with a run of any size, through the real write path, for benchmarks and for looking at.
 
-In: `python -m tests.benchmarks.bigrun TASKS DATABASE_URL [--samples N] [--seed N]`. Out: that database with one run of
-that many tasks ("big-TASKS") and a few dozen small ones, written by `Writer.write` from encoded batches, in the order
-in which a cluster would have sent them. The same seed gives the same run.
+In: `python -m tests.benchmarks.bigrun TASKS DATABASE_URL [--samples N] [--seed N] [--slow N]`. Out: that database
+with one run of that many tasks ("big-TASKS") and a few dozen small ones, written by `Writer.write` from encoded
+batches, in the order in which a cluster would have sent them. The same seed gives the same run.
 
 What happens: eight apps with their own durations, memory and dependencies, one of which joins; 64 nodes in four
 blocks; a kernel that keeps a limited number of tasks submitted; retries, memoized tasks, lost workers and
@@ -107,6 +107,7 @@ class Cluster:
     start: int
     per_node: int = 32
     backlog: int = 4000
+    slow: int = 1
     numbers: int = 0
     failed: set[int] = field(default_factory=set)
     ends: dict[int, int] = field(default_factory=dict)
@@ -212,7 +213,7 @@ class Cluster:
         free, node, worker = heapq.heappop(pool)
         launched = ready + 150
         began = max(launched + 2000, free + 300)
-        took = int(random.lognormvariate(log(app.seconds), app.spread) * SECOND)
+        took = int(random.lognormvariate(log(app.seconds), app.spread) * SECOND) * self.slow
         rss = int(random.lognormvariate(log(app.memory), 0.3) * MIB) // 4096 * 4096
         error = _failure(random, app, node, number, attempt)
         if error is not None:
@@ -447,15 +448,18 @@ def _batch(run: str, cls: str, raw: list[bytes], offset: int) -> Batch:
     return decode_batch(encode(batch))
 
 
-def big_run(tasks: int, *, samples: int = 10, seed: int = 1, run: str | None = None, start: int = START) -> Cluster:
+def big_run(
+    tasks: int, *, samples: int = 10, seed: int = 1, slow: int = 1, run: str | None = None, start: int = START
+) -> Cluster:
+    """`slow`: how many times as long as theirs the apps run."""
     small = tasks <= 10_000
     return Cluster(
-        random=Random(seed), run=run or f"big-{tasks}", tasks=tasks, samples=samples, start=start,
+        random=Random(seed), run=run or f"big-{tasks}", tasks=tasks, samples=samples, start=start, slow=slow,
         per_node=2 if small else 32, backlog=400 if small else 30_000,
     )  # fmt: skip
 
 
-def make(url: str, tasks: int, *, samples: int, seed: int = 1, small_runs: int = 40) -> None:
+def make(url: str, tasks: int, *, samples: int, seed: int = 1, slow: int = 1, small_runs: int = 40) -> None:
     """Migrate the database and write all runs into it."""
     migrate(url)
     store = connect(url)
@@ -464,7 +468,7 @@ def make(url: str, tasks: int, *, samples: int, seed: int = 1, small_runs: int =
         big_run(20, samples=samples, seed=seed + i, run=f"small-{i}", start=START - (i + 1) * 7200 * SECOND)
         for i in range(small_runs)
     ]
-    clusters.append(big_run(tasks, samples=samples, seed=seed))
+    clusters.append(big_run(tasks, samples=samples, seed=seed, slow=slow))
     began, written = time.perf_counter(), 0
     for cluster in clusters:
         waiting: list[Batch] = []
@@ -488,8 +492,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--samples", type=int, default=10, help="samples a try, on average")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slow", type=int, default=1, help="apps run this many times as long: the same for a long run")
     chosen = parser.parse_args()
-    make(chosen.url, chosen.tasks, samples=chosen.samples, seed=chosen.seed)
+    make(chosen.url, chosen.tasks, samples=chosen.samples, seed=chosen.seed, slow=chosen.slow)
 
 
 if __name__ == "__main__":

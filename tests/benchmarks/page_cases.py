@@ -21,9 +21,9 @@ from tests.benchmarks.bench_read import Subject
 from tests.benchmarks.page_client import VISIT, Client, Props
 
 Served = Literal["index", "rollup", "sample", "passing", "text", "nothing"]
-"""What makes a case quick: 'index' reads along one; 'rollup' reads what does not grow with the tasks (rollups, nodes,
-blocks, watches, agents); 'sample' reads a part and says so; 'passing' passes over what does not match, within bounds;
-'text' looks through texts, within bounds; 'nothing' reads no rows."""
+"""What makes a case quick: 'index' reads along one; 'rollup' reads what grows with the minutes of the run, its nodes
+and apps, and not with its tasks; 'sample' reads a part and says so; 'passing' has no index of its own and passes over
+what does not match, within bounds; 'text' looks through texts, within bounds; 'nothing' reads no rows."""
 Given = Callable[[Subject, Props], Mapping[str, Any]]
 MINUTE: Final = 60_000_000
 TABLE: Final = "-grid.rowData"
@@ -40,6 +40,8 @@ class Case:
     query: Callable[[Subject], Mapping[str, str]] = lambda _: {}
     given: Given = lambda _s, _p: {}
     changed: tuple[str, ...] = ()
+    parts: Served | None = None
+    """What serves a page's callbacks, where that is not what serves most of the page."""
     quiet: bool = False
     """Whether the answer may be that there is nothing to say."""
 
@@ -117,8 +119,14 @@ VIEWS: Final = (
         query=lambda s: {"node": s.host, "last": "3600"},
     ),
     Case(name="resources of an app", page="resources", served="sample", query=lambda s: {"app": s.app}),
-    Case(name="resources of a node", page="resources", served="index", query=lambda s: {"host": s.host}),
-    Case(name="resources of a task", page="resources", served="index", query=lambda s: {"task": str(s.task)}),
+    Case(
+        name="resources of a node", page="resources", served="sample", parts="index",
+        query=lambda s: {"host": s.host},
+    ),
+    Case(
+        name="resources of a task", page="resources", served="sample", parts="index",
+        query=lambda s: {"task": str(s.task)},
+    ),
     Case(name="resources, memory", page="resources", served="sample", query=lambda _: {"measure": "memory"}),
 )  # fmt: skip
 """Views of a page that its plain address does not show."""
@@ -138,7 +146,7 @@ def by_themselves(client: Client, visit: Case, s: Subject) -> Iterator[Case]:
         if "tick.data" not in callback.inputs or not callback.stands_on(props) or (around and visit.name != "summary"):
             continue
         yield Case(
-            name=f"{visit.name}: {name}", page=visit.page, served=SERVED_ALONE.get(name, visit.served),
+            name=f"{visit.name}: {name}", page=visit.page, served=SERVED_ALONE.get(name, visit.parts or visit.served),
             query=visit.query, callback=name, given=_tick, changed=("tick.data",),
             quiet=name.startswith(("tick.data", "banner", "task-head")),
         )  # fmt: skip
@@ -312,10 +320,10 @@ def _served(table: Table, page: Case, filters: frozenset[str], sort: str) -> Ser
         return page.served
     if "text" in filters:
         return "text"
-    by_task = sort.removeprefix("-") == "task"
-    took = sort.removeprefix("-") == "took"
-    indexed = filters <= INDEXED or (filters == {"host"} and by_task) or (filters <= {"min", "max"} and took)
-    return "index" if indexed else "passing"
+    order = sort.removeprefix("-")
+    # Each order has its own indexes: by task on what a task is and on its host, by the others on app and that value.
+    along = {"task": INDEXED, "began": {"app"}, "took": {"app", "min", "max"}}[order]
+    return "index" if filters <= along or (filters == {"host"} and order == "task") else "passing"
 
 
 def _somewhere(s: Subject, sort: Any) -> Any:

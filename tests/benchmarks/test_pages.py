@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks.bench_pages import ask
+from tests.benchmarks.bench_pages import Measured, ask, misses
 from tests.benchmarks.bench_read import Subject, subject
 from tests.benchmarks.bigrun import make
-from tests.benchmarks.page_cases import all_cases
+from tests.benchmarks.page_cases import Case, Served, all_cases
 from tests.benchmarks.page_client import Callback, Client
 
 
@@ -48,3 +48,25 @@ def test_a_callback_without_a_case_is_named(small: tuple[Client, Subject]) -> No
             all_cases(client, s)
     finally:
         del client.callbacks[more.name]
+
+
+def took(*seconds: float) -> list[Measured]:
+    return [Measured(wall=(s, s), cpu=(s, s), sent=1000, size=1000, encoding="gzip") for s in seconds]
+
+
+@pytest.mark.parametrize(
+    ("served", "long", "seconds", "missed"),
+    [
+        ("index", False, (0.02, 0.025), []),
+        ("index", False, (0.02, 0.04), ["ratio 2.00"]),
+        ("index", True, (0.02, 0.04, 0.04), ["ratio 2.00"]),
+        ("rollup", True, (0.02, 0.04, 0.04), []),
+        ("passing", False, (0.02, 0.2), []),
+        ("passing", False, (0.02, 0.35), ["p95 350 ms (350 CPU)"]),
+        ("nothing", False, (0.001, 0.009), []),
+    ],
+    ids=["steady", "steep", "steep-by-tasks", "as-long", "passing", "passing-slow", "trifle"],
+)
+def test_what_misses_the_aim(served: Served, long: bool, seconds: tuple[float, ...], missed: list[str]) -> None:
+    case = Case(name="a case", page="tasks", served=served)
+    assert misses(case, took(*seconds), long) == missed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,10 +17,13 @@ from heliograph_dashboard.figures.states_over_time import (
     levels_of_steps,
     levels_of_tries,
 )
+from heliograph_dashboard.progress import patience
 from heliograph_store.read.progress import Entered, Times
+from heliograph_store.read.runs import Run
 from heliograph_store.schema import STATES
 
 SECOND = 1_000_000
+AT = 1_790_000_000 * SECOND
 
 
 def times(**at: int) -> Times:
@@ -129,3 +133,15 @@ def test_the_figure_has_steps_and_ends_where_it_is_told() -> None:
 def test_without_tries_there_is_an_empty_figure() -> None:
     assert figure(levels_of_tries([]), theme="light", until=5)["data"] == []
     assert figure(levels_of_steps([], width=60 * SECOND), theme=None)["data"] == []
+
+
+def test_a_long_run_that_goes_on_is_drawn_anew_as_seldom_as_nobody_sees() -> None:
+    def run(hours: int, *, ended: bool) -> Run:
+        last = AT + hours * 3600 * SECOND
+        known = {"id": 1, "run": "r", "started": AT, "last_seen": last, "ended": last if ended else None, "tags": {}}
+        return Run(**{**{field.name: None for field in fields(Run)}, **known})
+
+    assert patience(run(1, ended=False)) < 0.1
+    assert 25 < patience(run(720, ended=False)) < 27
+    assert patience(run(720, ended=True)) == 0
+    assert patience(run(99_999, ended=False)) == 30

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from typing import Final
 
+from heliograph_dashboard.components.times import SECOND
 from heliograph_dashboard.figures.states_over_time import COUNTED, Levels, levels_of_steps, levels_of_tries
 from heliograph_store.read.kinds import task_kinds
 from heliograph_store.read.progress import entered_by_step, times_of_tries
+from heliograph_store.read.runs import Run
 from heliograph_store.store import Store
 
 FEW: Final = 2000
 STEPS: Final = 300
+PART: Final = 100_000
+"""Less than this part of a run cannot be seen in a figure of all of it."""
+LONGEST: Final = 30.0
+
+
+def patience(run: Run) -> float:
+    """For how many seconds levels of a run that goes on may be shown though there are newer ones: what of a long run's
+    figure is not one pixel yet, while reading its minutes takes the longer the more there are."""
+    if run.ended is not None:
+        return 0.0
+    return min(LONGEST, max(0, (run.last_seen or run.began) - run.began) / (SECOND * PART))
 
 
 def levels(store: Store, run_id: int, *, app: str | None = None) -> Levels:

@@ -25,7 +25,7 @@ from heliograph_dashboard.figures.histogram import Unit
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages.summary import estimate
 from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
-from heliograph_dashboard.progress import levels
+from heliograph_dashboard.progress import levels, patience
 from heliograph_dashboard.urls import run_path
 from heliograph_store.read.apps import AppSummary, Measure, app_histogram, app_summaries
 from heliograph_store.read.runs import Run, find_run
@@ -109,7 +109,7 @@ def callbacks(app: Dash, data: Data) -> None:
         if run is None or found is None:
             return (no_update,) * (1 + len(MEASURES))
         states = states_over_time.figure(
-            data.read(levels, run.id, app=found.app),
+            data.read_seldom(patience(run), levels, run.id, app=found.app),
             theme=theme,
             zone=zone or "UTC",
             until=run.ended or run.last_seen,

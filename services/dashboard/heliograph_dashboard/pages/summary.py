@@ -22,7 +22,7 @@ from heliograph_dashboard.eta import HOW, Eta, eta, look_back, unfinished
 from heliograph_dashboard.figures import states_over_time
 from heliograph_dashboard.figures.colours import app_colours
 from heliograph_dashboard.page import Page, View
-from heliograph_dashboard.progress import levels
+from heliograph_dashboard.progress import levels, patience
 from heliograph_dashboard.urls import run_path
 from heliograph_store.read.apps import AppSummary, Distribution, app_summaries
 from heliograph_store.read.progress import ended_since
@@ -90,7 +90,10 @@ def callbacks(app: Dash, data: Data) -> None:
         if run is None:
             return no_update
         return states_over_time.figure(
-            data.read(levels, run.id), theme=theme, zone=zone or "UTC", until=run.ended or run.last_seen
+            data.read_seldom(patience(run), levels, run.id),
+            theme=theme,
+            zone=zone or "UTC",
+            until=run.ended or run.last_seen,
         )
 
 

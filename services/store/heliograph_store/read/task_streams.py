@@ -26,9 +26,12 @@ STREAMS: Final = 40
 """So many streams are read in one statement."""
 EAGER: Final = 20
 """The part of what may be looked up that is looked up first."""
+FEW: Final = 20_000
+"""So many tasks of one kind are rather read whole than found on a walk through the run."""
 MARGIN: Final = 1000
 """Tasks of one kind that may come while their page is made."""
 _TEXTS: Final = ("inputs", "outputs", "stdin", "stdout", "stderr", "hashsum")
+_COMPARED: Final = (*_TEXTS, "app", "progress", "runs_on", "state", "began", "took")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +159,7 @@ def _bounded(search: Search, stream: Stream) -> Select[Any]:
         query = query.where(*held(search, stream.rest))
         return select(_in_order(search, query).subquery()) if stream.ordered else query
     if stream.rows:
-        query = query.add_columns(*(tasks.c[name] for name in (*_TEXTS, "app", "progress")))
+        query = query.add_columns(*(tasks.c[name] for name in _COMPARED))
     seen = query.order_by(*_directed(search, search.order)).limit(stream.most).subquery()
     columns = [seen.c[column.name] for column in search.order]
     matching = select(*columns)
@@ -203,18 +206,18 @@ def of_run(search: Search, *, most: int | None) -> Stream:
     """All of a run, by its part of the primary key of `tasks`: always in the order of tasks."""
     rest = _rest(search)
     query = select(*search.order).where(tasks.c.run == search.run)
-    # Rows are read in any case, so what costs no more than a comparison needs no bound.
-    easy = [part for part in rest if part in {"app", "executor", "state", "took", "without"}]
-    hard = [part for part in rest if part not in easy]
-    most = most if hard else None
-    return Stream(query=query.where(*held(search, easy)), rest=hard, ordered=True, most=most, rows=True)
+    # Rows are read in any case, so what costs no more than a comparison needs no bound by itself.
+    bounded = most if search.asked & {"host", "text"} else None
+    return Stream(query=query, rest=rest, ordered=True, most=bounded, rows=True)
 
 
 def of_kind(search: Search, kind: Kind, *, ordered: bool, most: int | None) -> Stream:
     t = tasks.c
     exact = (t.run == search.run, t.app == kind.app, t.runs_on == kind.executor, t.state == kind.state)
     rest = _rest(search, "app", "executor", "state")
-    if ordered:
+    # Of a few tasks of which more must be known than the index says, SQLite would go through the whole run to have them
+    # in order: they are read whole, too.
+    if ordered and not (rest and most is None and kind.tasks <= FEW):
         query = select(*search.order).where(*exact)
         return Stream(query=query, rest=rest, ordered=True, most=most if rest else None)
     # The index alone says which they are. The limit, which is never reached, makes that a step of its own: SQLite would
