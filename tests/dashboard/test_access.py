@@ -133,6 +133,16 @@ def test_guessing_gets_slow(open_: Open) -> None:
     assert client.get("/", headers={"authorization": "Bearer nope"}).status_code == 429
 
 
+@pytest.mark.parametrize(("token", "comes_in"), [("t0ken-" + "made-by-a-machine", True), ("short-and-sad", False)])
+def test_a_right_token_that_nobody_can_guess_never_waits(open_: Open, token: str, comes_in: bool) -> None:
+    client = open_(token=token)
+    wrong = {"authorization": f"Bearer {token[:-1]}x"}
+    assert [client.get("/", headers=wrong).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+    codes = [client.get("/", headers={"authorization": f"Bearer {token}"}).status_code for _ in range(3)]
+    assert codes == [200 if comes_in else 429] * 3
+    assert client.get("/", headers=wrong).status_code == 429
+
+
 def test_a_form_that_is_none_is_refused(open_: Open) -> None:
     fields = "&".join(f"field{n}=x" for n in range(20))
     assert open_(password=SECRET).post("/login", content=fields).status_code == 400

@@ -23,6 +23,8 @@ WAIT: Final = 12.0
 """Seconds for one more guess after those."""
 EVERYBODY: Final = 30
 """Wrong guesses of all addresses together, as `FREE`: guessing from many addresses is guessing too."""
+UNGUESSABLE: Final = 20
+"""Characters of a token from which on it need not be guarded by waiting: made by a machine, it has over 80 bits."""
 REMEMBERED: Final = 10_000
 
 
@@ -45,6 +47,11 @@ class Sessions:
 
     def token(self, given: str) -> bool:
         return self._config.token is not None and same(given, self._config.token)
+
+    def long_token(self, given: str) -> bool:
+        """The right token, and one that nobody finds by trying: it is let in however many wrong ones came before."""
+        right = self.token(given)
+        return right and len(given) >= UNGUESSABLE
 
     def secret(self, given: str) -> bool:
         """A password or a token; both are compared, so that neither can be told from how long it takes."""
