@@ -50,21 +50,25 @@ class Screen:
         return [(at / 1000, number) for at, number in self.page.evaluate("window.__shown")]
 
 
+def browser() -> str | None:
+    """The Chromium of this machine."""
+    return next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+
+
 @contextmanager
 def screen(address: str) -> Iterator[Screen]:
     """A browser with this page, live, until the end of the block."""
     from playwright.sync_api import sync_playwright
 
-    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1360, "height": 850})
+        chromium = playwright.chromium.launch(executable_path=browser(), args=FLAGS)
+        page = chromium.new_page(viewport={"width": 1360, "height": 850})
         page.add_init_script(WATCH)
         page.goto(address)
         page.locator("#summary-numbers .hg-number").first.wait_for(timeout=60_000)
         page.locator("#live[data-state=live]").wait_for(timeout=60_000)
         yield Screen(page=page)
-        browser.close()
+        chromium.close()
 
 
 def delays(shown: Sequence[tuple[float, int]], probes: Sequence[Probe]) -> list[float]:
