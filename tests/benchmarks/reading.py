@@ -5,41 +5,70 @@ which are made there when they are missing, and kept; without that setting in a 
 figures: the worst of all cases of `bench_pages`, which shows every one of them, and how many miss each aim.
 
 The run of a million is one of a hundred thousand that went through everything ten times (`growrun`): writing it
-whole takes minutes, and for reading it makes no difference.
+whole takes minutes, and for reading it makes no difference. Beside them a hundred thousand tasks that last as long as
+the million do, for what grows with the length of a run (see `bench_pages`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sqlite3
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
 from heliograph_store import schema
 from tests.benchmarks import bigrun, growrun
-from tests.benchmarks.bench_pages import LARGEST, SLOWEST, STEEPEST, Measured, measure, ratio
-from tests.benchmarks.bench_read import Subject, subject
+from tests.benchmarks.bench_pages import LARGEST, OVER_TIME, SLOWEST, STEEPEST, TRIFLE
+from tests.benchmarks.bench_read import subject
 from tests.benchmarks.frame import Figure, at_least, at_most, progress, report, told
-from tests.benchmarks.page_cases import Case, all_cases
-from tests.benchmarks.page_client import Client
 
 TIMES: Final = 10
+SLOW: Final = 18
+"""How much slower a hundred thousand tasks are made for them to last as long as a million."""
 SMALL: Final = {False: 100_000, True: 1_000}
 REPEAT: Final = {False: 5, True: 2}
 SAMPLES: Final = 10
 """Of each try."""
-ROOM: Final = 40_000
+ROOM: Final = 45_000
 """Bytes of a task of the smaller run: ten of the larger one, and as much again while that one is made."""
 AT_ONCE: Final = 25
 """Cases between two lines of progress."""
-Found = Sequence[tuple[Case, Measured, float]]
-"""Cases, what they took in the larger run, and how many times what they took in the smaller one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """What a case took in the largest run: 95th percentiles in milliseconds, bytes as sent, and how many times the CPU
+    time that it took in the smaller one."""
+
+    name: str
+    served: str
+    wall: float
+    cpu: float
+    sent: int
+    ratio: float
+
+    @classmethod
+    def of(cls, case: Mapping[str, Any]) -> Took:
+        """From the JSON of `bench_pages` on three databases."""
+        small, long, large = case["sizes"]
+        other = long if case["served"] in OVER_TIME else small
+        return cls(
+            name=case["name"], served=case["served"], wall=large["wall"][1] * 1000, cpu=large["cpu"][1] * 1000,
+            sent=large["sent"], ratio=max(large["cpu"][0], TRIFLE) / max(other["cpu"][0], TRIFLE),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.name}, CPU {self.cpu:.0f} ms"
 
 
 @contextmanager
@@ -54,8 +83,8 @@ def folder() -> Iterator[Path]:
 
 
 def databases(where: Path, small: int) -> list[Path]:
-    """The smaller and the larger; made when they are missing. Exits when there is no room for them."""
-    paths = [where / f"{tasks}.db" for tasks in (small, small * TIMES)]
+    """The smaller one, the long one and the larger one; made when they are missing. Exits when there is no room."""
+    paths = [where / f"{name}.db" for name in (small, f"{small}-long", small * TIMES)]
     missing = [path for path in paths if not path.exists()]
     free, needed = shutil.disk_usage(where).free, small * ROOM
     if missing and free < needed:
@@ -65,6 +94,7 @@ def databases(where: Path, small: int) -> list[Path]:
         )
     makers: tuple[Callable[[Path], None], ...] = (
         lambda path: bigrun.make(f"sqlite:///{path}", small, samples=SAMPLES),
+        lambda path: bigrun.make(f"sqlite:///{path}", small, samples=SAMPLES, slow=SLOW),
         lambda path: growrun.grow(paths[0], path, TIMES),
     )
     for path, make in zip(paths, makers, strict=True):
@@ -76,88 +106,90 @@ def databases(where: Path, small: int) -> list[Path]:
 
 def whole(path: Path, make: Callable[[Path], None]) -> None:
     """Under its own name once it is complete: half a database would be taken for one the next time."""
-    part = path.with_suffix(".part")
-    for old in path.parent.glob(f"{part.name}*"):
-        old.unlink()
+    part = path.with_name(f"{path.name}.part")
+
+    def clear() -> None:
+        for left in path.parent.glob(f"{part.name}*"):
+            left.unlink()
+
+    clear()
     make(part)
+    with closing(sqlite3.connect(part)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what stands beside the file does not go with it
     part.rename(path)
+    clear()
 
 
-def samples(s: Subject) -> int:
-    """Of the run."""
-    table = schema.samples
-    with s.store.connection() as connection:
-        return connection.scalar(select(func.count()).select_from(table).where(table.c.run == s.run.id)) or 0
+def held(path: Path) -> tuple[int, int]:
+    """Tasks and samples of the largest run."""
+    of, table = subject(f"sqlite:///{path.absolute()}"), schema.samples
+    with closing(of.store) as store, store.connection() as connection:
+        samples = connection.scalar(select(func.count()).select_from(table).where(table.c.run == of.run.id))
+    return of.tasks, samples or 0
 
 
-def ask(paths: Sequence[Path], repeat: int) -> tuple[list[Subject], Found]:
+def ask(paths: Sequence[Path], repeat: int) -> list[Took]:
     """Every case of `bench_pages` on the databases."""
-    urls = [f"sqlite:///{path.absolute()}" for path in paths]
-    subjects, clients = [subject(url) for url in urls], [Client(url) for url in urls]
-    cases, found = all_cases(clients[-1], subjects[-1]), {}
-    for at in range(0, len(cases), AT_ONCE):
-        progress(f"reading: {at} of {len(cases)} cases")
-        found.update(measure(clients, subjects, cases[at : at + AT_ONCE], repeat))
-    for client in clients:
-        client.close()
-    return subjects, [(case, found[case.name][-1], ratio(found[case.name])) for case in cases]
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        command = [sys.executable, "-m", "tests.benchmarks.bench_pages", *map(str, paths)]
+        command += ["--repeat", str(repeat), "--json", file.name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for number, line in enumerate(process.stdout):
+                if number % AT_ONCE == 0:
+                    progress(f"reading, {number}: {line.strip()[:70]}")
+        if process.returncode:
+            sys.exit("bench_pages failed")
+        return [Took.of(case) for case in json.loads(Path(file.name).read_text())["cases"]]
 
 
-def slow(found: Found, *served: str) -> tuple[Case, Measured, float]:
-    return max((one for one in found if one[0].served in served), key=lambda one: one[1].wall[1])
+def summed(found: Sequence[Took]) -> list[Figure]:
+    """The worst of them, and how many miss what is asked. Searches without an index have figures without a goal."""
+    served = [one for one in found if one.served not in {"passing", "text"}]
+    return [
+        *_slowest(served, "slowest view, sort or filter with an index, p95", asked=True),
+        _largest(found),
+        *(
+            _steepest([one for one in served if (one.served in OVER_TIME) == over_time], against)
+            for over_time, against in ((False, "a tenth of the tasks"), (True, "a tenth of the tasks, as long a run"))
+        ),
+        *_slowest([one for one in found if one.served == "passing"], "slowest bounded search without an index, p95"),
+        *_slowest([one for one in found if one.served == "text"], "slowest text search, p95"),
+    ]
 
 
-def summed(found: Found, tasks: int) -> list[Figure]:
-    """The worst of them, and how many miss what is asked."""
-    indexed = [one for one in found if one[0].served == "index"]
-    case, took, _ = slow(found, "index")
-    late = sum(one.wall[1] >= SLOWEST for _, one, _ in indexed)
-    figures = [
-        at_most(6, "slowest case with an index, p95", took.wall[1] * 1000, "ms", SLOWEST * 1000,
-                f"{_called(case, took)}; {late} of {len(indexed)} miss it"),
-    ]  # fmt: skip
-    case, took, _ = max(found, key=lambda one: one[1].sent)
-    late = sum(one.sent >= LARGEST for _, one, _ in found)
-    figures.append(
-        at_most(6, "largest answer", took.sent / 1000, "kB", LARGEST / 1000,
-                f"{case.name}; {late} of {len(found)} miss it")
-    )  # fmt: skip
-    case, took, steepest = max(indexed, key=lambda one: one[2])
-    late = sum(times > STEEPEST for _, _, times in indexed)
-    figures += [
-        at_most(6, f"steepest case with an index, by {tasks // TIMES:,} tasks", steepest, "times", STEEPEST,
-                f"CPU; {case.name}; {late} of {len(indexed)} miss it"),
-        *_others(found),
-    ]  # fmt: skip
-    return figures
+def _slowest(found: Sequence[Took], name: str, *, asked: bool = False) -> Iterator[Figure]:
+    worst, late = max(found, key=lambda one: one.wall), sum(one.wall >= SLOWEST * 1000 for one in found)
+    if asked:
+        yield at_most(6, name, worst.wall, "ms", SLOWEST * 1000, f"{worst}; {late} of {len(found)} miss it")
+        hungry, late = max(found, key=lambda one: one.cpu), sum(one.cpu >= SLOWEST * 1000 for one in found)
+        yield told(6, "most processor time of these, p95", hungry.cpu, "ms", f"{hungry.name}; {late} over 300 ms")
+    else:
+        yield told(6, name, worst.wall, "ms", f"{worst}; one of {len(found)}")
 
 
-def _others(found: Found) -> Iterator[Figure]:
-    for name, *served in (
-        ("of the others", "rollup", "sample", "nothing"),
-        ("of bounded searches without an index", "passing"),
-        ("of text searches", "text"),
-    ):
-        case, took, _ = slow(found, *served)
-        yield told(6, f"slowest {name}, p95", took.wall[1] * 1000, "ms", _called(case, took))
+def _largest(found: Sequence[Took]) -> Figure:
+    worst, late = max(found, key=lambda one: one.sent), sum(one.sent >= LARGEST for one in found)
+    note = f"{worst.name}; {late} of {len(found)} miss it"
+    return at_most(6, "largest answer", worst.sent / 1000, "kB", LARGEST / 1000, note)
 
 
-def _called(case: Case, took: Measured) -> str:
-    return f"{case.name}, CPU {took.cpu[1] * 1000:.0f} ms"
+def _steepest(found: Sequence[Took], against: str) -> Figure:
+    worst, late = max(found, key=lambda one: one.ratio), sum(one.ratio > STEEPEST for one in found)
+    note = f"CPU; {worst.name}; {late} of {len(found)} miss it"
+    return at_most(6, f"most growth, by {against}", worst.ratio, "times", STEEPEST, note)
 
 
 def figures(quick: bool) -> list[Figure]:
     with folder() as where:
         paths = databases(where, SMALL[quick])
-        subjects, found = ask(paths, REPEAT[quick])
-        larger = subjects[-1]
-        with closing(larger.store):
-            held = samples(larger)
-    tasks = SMALL[quick] * TIMES
+        tasks, samples = held(paths[-1])
+        found = ask(paths, REPEAT[quick])
+    asked = SMALL[quick] * TIMES
     return [
-        at_least(6, "tasks of the run", larger.tasks, "tasks", tasks),
-        at_least(6, "samples of the run", held, "samples", tasks * SAMPLES),
-        *summed(found, tasks),
+        at_least(6, "tasks of the run", tasks, "tasks", asked),
+        at_least(6, "samples of the run", samples, "samples", asked * SAMPLES),
+        *summed(found),
     ]
 
 
