@@ -14,7 +14,7 @@ import pytest
 from tests.deploy.stack import wait_for
 from tests.slurm.cluster import NODES, ROOT, Cluster, build
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(900)]
 PAGE = (ROOT / "docs" / "howto" / "slurm.md").read_text(encoding="utf-8")
 TASKS = 18
 ASK = """
