@@ -58,6 +58,12 @@ def test_the_name_of_a_run_cannot_pretend_to_be_a_line(form: logging.Formatter) 
     assert len(line) < 500
 
 
+def test_what_a_record_tells_cannot_pretend_to_be_a_line() -> None:
+    lines = Text().format(record("no \x1b[31mred\n2026-01-01 info all is well \u202e", run="r")).splitlines()
+    assert lines[0].endswith("no \\x1b[31mred")
+    assert lines[1:] == ["    2026-01-01 info all is well \\u202e"]
+
+
 def test_the_writer_says_of_which_run_a_dead_letter_is(caplog: pytest.LogCaptureFixture) -> None:
     bus, metrics = MemoryBus([b"\xc1 nonsense"]), WriterMetrics()
 

@@ -21,6 +21,7 @@ from dash.development.base_component import Component
 from heliograph_dashboard.components import banner, empty
 from heliograph_dashboard.components.runhead import run_head
 from heliograph_dashboard.components.states import LABELS
+from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.colours import GROUP, GROUPS, RUN, STATE
 from heliograph_dashboard.page import Page, View
@@ -44,6 +45,12 @@ THEME = {
 def build(dash: Dash, data: Data, urls: Urls) -> None:
     """Give the app its layout and its own callbacks."""
     dash.layout = lambda: _frame(urls)
+    _in_the_browser(dash)
+    _visits(dash, data, urls)
+    _live(dash, data)
+
+
+def _in_the_browser(dash: Dash) -> None:
     browser = dash.clientside_callback
     browser(
         ClientsideFunction("heliograph", "route"),
@@ -74,7 +81,10 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         prevent_initial_call=True,
     )
     browser(ClientsideFunction("heliograph", "look"), Output("looking-done", "data"), Input("looking", "data"))
+    browser(ClientsideFunction("heliograph", "title"), Output("title-done", "data"), Input("page-title", "data"))
 
+
+def _visits(dash: Dash, data: Data, urls: Urls) -> None:
     @dash.callback(
         Output("page", "children"),
         Output("crumbs", "children"),
@@ -98,6 +108,8 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
             sorry = empty.trouble("The database cannot be read now", "The page is shown as soon as it answers.")
             return sorry, [], None, [], {"run": None}, "Heliograph"
 
+
+def _live(dash: Dash, data: Data) -> None:
     @dash.callback(
         Output("run-head", "children", allow_duplicate=True),
         Input("tick", "data"),
@@ -139,12 +151,6 @@ def build(dash: Dash, data: Data, urls: Urls) -> None:
         except StoreError:
             return [banner.away()]
 
-    browser(
-        ClientsideFunction("heliograph", "title"),
-        Output("title-done", "data"),
-        Input("page-title", "data"),
-    )
-
 
 def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> Any:
     page, params = place.page, place.params
@@ -165,7 +171,7 @@ def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> An
     )
     head = None if run is None else run_head(data, run)
     name = page.title or page.name.capitalize()
-    title = " · ".join([name, *([run.name or run.run[:8]] if run is not None else []), "Heliograph"])
+    title = " · ".join([name, *([cut(run.name or run.run[:8])] if run is not None else []), "Heliograph"])
     return page.layout(view), _crumbs(view, page), head, _navigation(view, page), looking, title
 
 
@@ -184,7 +190,7 @@ def _nowhere(urls: Urls, text: str = "There is no such page") -> Any:
 def _not_yet(urls: Urls, run: str) -> Any:
     """A run of which nothing has come: looked for as if it were there, so that its first record is news."""
     shown = empty.empty(
-        f"Nothing of a run {run[:80]} has arrived yet",
+        f"Nothing of a run {cut(run, 80)} has arrived yet",
         "If it was started just now, its records are on their way: it is shown here as soon as the first one comes. "
         "If it should be there for long, the link may not be complete, the run may have been deleted, or its records "
         "go to another database.",
@@ -204,8 +210,10 @@ def _crumbs(view: View, page: Page) -> list[Component]:
     for text, href in crumbs:
         if parts:
             parts.append(html.Span("/", className="hg-crumb-gap", **{"aria-hidden": "true"}))
-        shown = text if len(text) <= 48 else text[:47] + "…"
-        parts.append(dcc.Link(shown, href=href, className="hg-crumb") if href else html.Span(shown, title=text))
+        shown = cut(text, 48)
+        parts.append(
+            dcc.Link(shown, href=href, className="hg-crumb") if href else html.Span(shown, title=cut(text, 400))
+        )
     return parts
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from heliograph_dashboard.components.text import plain
+
 MAX_BYTES: Final = 64 << 10
 MAX_LINES: Final = 400
 MAX_LINE: Final = 2000
@@ -138,15 +140,8 @@ def readable(data: bytes, *, cut: bool) -> tuple[str, bool]:
         # One line longer than what was read stays as it is: half a line is better than none.
         data = data[line_end + 1 :] if 0 <= line_end < len(data) - 1 else data
     text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.translate(_PICTURES).split("\n")
+    lines = plain(text).split("\n")
     if lines[-1] == "":
         lines.pop()
     shown = [line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}… (+{len(line) - MAX_LINE})" for line in lines]
     return "\n".join(shown[-MAX_LINES:]), cut or len(shown) > MAX_LINES
-
-
-_PICTURES: Final = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {
-    127: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
-}
-"""C0 and C1 controls, and what turns the direction of text around (a name can be made to look like another)."""

@@ -18,7 +18,7 @@ class Text(logging.Formatter):
         run = _run(record)
         head = f"{_time(record)} {record.levelname.lower():7} {record.name}"
         line = f"{head} {f'[run {run}] ' if run else ''}{record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return _plain(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
 class Json(logging.Formatter):
@@ -52,6 +52,13 @@ def _run(record: logging.LogRecord) -> str | None:
     """Whoever sends records chooses a run's name: it must not look like a line of its own."""
     run = str(getattr(record, "run", "") or "")[:LONGEST]
     return (run if run.isprintable() else ascii(run)) or None
+
+
+def _plain(text: str) -> str:
+    """What a record told must neither begin a line that looks like ours, nor do anything to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\n    " if c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from heliograph_dashboard.components.text import cut
+from heliograph_dashboard.components.text import cut, plain
 from heliograph_store.read.tries import Try
 
 MAX_TEXT: Final = 100_000
@@ -51,7 +51,9 @@ def _same(one: Try) -> bool:
 
 def block(text: str, *, identity: str, title: str | None = None) -> Component:
     """Preformatted text with a button that copies it, cut where a page would choke on it."""
-    shown = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n… {len(text) - MAX_TEXT:,} more characters"
+    shown = plain(text[:MAX_TEXT])
+    if len(text) > MAX_TEXT:
+        shown += f"\n… {len(text) - MAX_TEXT:,} more characters"
     copy = dcc.Clipboard(target_id=identity, title="Copy", className="hg-copy")
     head = html.Div(html.H3(title), className="hg-textblock-head") if title else None
     pre = html.Pre(shown, id=identity, className="hg-raw", tabIndex=0)

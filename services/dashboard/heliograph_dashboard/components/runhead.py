@@ -25,7 +25,7 @@ def run_head(data: Data, run: Run) -> Component:
         [
             html.Div(
                 [
-                    html.H1([name, " ", version], title=run.run),
+                    html.H1([name, " ", version], title=cut(run.run, 400)),
                     run_badge(liveness(run, time.time_ns() // 1000, data.flow().lag)),
                     html.Span(f"{cut(run.owner, 24) or '?'} on {cut(run.host, 48) or '?'}", className="hg-muted"),
                     legend(summary.states),

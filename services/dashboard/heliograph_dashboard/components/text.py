@@ -5,6 +5,20 @@ In: any text. Out: one that fits.
 
 from __future__ import annotations
 
+from typing import Final
+
+_PICTURES: Final = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {
+    127: 0x2421,
+    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
+}
+"""C0 and C1 controls, and what turns the direction of text around (a name can be made to look like another)."""
+
+
+def plain(text: str) -> str:
+    """Whole lines as they are, with a picture in the place of each control character (U+2400…), and U+FFFD in that of
+    what would change how the rest reads."""
+    return text.translate(_PICTURES)
+
 
 def cut(text: str | None, length: int = 80) -> str:
     """At most `length` characters, the end marked with an ellipsis; control characters become spaces."""

@@ -16,7 +16,7 @@ from dash.exceptions import PreventUpdate
 from heliograph_dashboard.components.card import card
 from heliograph_dashboard.components.empty import empty
 from heliograph_dashboard.components.table import Asked, Column, Filter, Rows, Table
-from heliograph_dashboard.components.text import cut, cut_middle
+from heliograph_dashboard.components.text import cut, cut_middle, plain
 from heliograph_dashboard.components.times import when
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.figures.failures import WRONG, Suspect, over_time, suspect
@@ -170,7 +170,9 @@ def _sample(latest: Sequence[Try], run: Run) -> list[Component]:
     text = try_.traceback or try_.history or try_.exc_message
     if not text:
         return [html.P(["The latest one: ", task, ". No traceback was recorded."], className="hg-note")]
-    shown = text if len(text) <= LONGEST else "… the beginning is left out …\n" + text[-LONGEST:]
+    shown = plain(text[-LONGEST:])
+    if len(text) > LONGEST:
+        shown = f"… the beginning is left out …\n{shown}"
     return [
         html.H3(["The latest one: ", task, f", try {try_.try_}"]),
         html.Pre(shown, className="hg-pre", id="failures-traceback", tabIndex=0),

@@ -20,6 +20,11 @@ def in_run(run: Run, *parts: str, query: Mapping[str, str] | None = None) -> str
     return href("/".join(["/runs", *(quote(part, safe="") for part in (run.run, *parts))])) + search(query or {})
 
 
+def path_of(run: Run) -> str:
+    """The path of a run without the prefix, for those who add to it."""
+    return f"/runs/{quote(run.run, safe='')}"
+
+
 def cursor(given: Any, *types: type) -> Any:
     """A key of these types; None for anything else: a page can have several tables, and a URL can be edited."""
     if not isinstance(given, tuple | list) or len(given) != len(types):

@@ -5,33 +5,26 @@ In: a run and a task's key. Out: cards; what changes while the task runs is brou
 
 from __future__ import annotations
 
-import time
 from typing import Any
-from urllib.parse import quote
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
-from heliograph_dashboard.components import beside, outcome
+from heliograph_dashboard.components import outcome
 from heliograph_dashboard.components.empty import empty
 from heliograph_dashboard.components.facts import facts
 from heliograph_dashboard.components.states import state_badge
-from heliograph_dashboard.components.text import cut, cut_middle
+from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.components.times import duration, when
 from heliograph_dashboard.components.tries import ran, try_table
 from heliograph_dashboard.data import Data
-from heliograph_dashboard.figures import phases, task_resources
 from heliograph_dashboard.page import Page, View
+from heliograph_dashboard.pages import task_around, task_output, task_used
+from heliograph_dashboard.pages.links import in_run
 from heliograph_dashboard.pages.waiting import fill_when_there, nothing_yet
-from heliograph_dashboard.tail import NotShown, tail
-from heliograph_dashboard.urls import href
-from heliograph_store.read.one_task import DIRECTIONS, Direction, TaskRecord, neighbour_count, neighbours, task_record
+from heliograph_store.read.one_task import TaskRecord, task_record
 from heliograph_store.read.runs import Run, find_run
-from heliograph_store.read.samples import TaskPoint, task_series
 from heliograph_store.read.tries import Try, tries_of
-
-POINTS = 300
-STREAMS = ("stdout", "stderr")
 
 
 def layout(view: View) -> Component:
@@ -40,7 +33,7 @@ def layout(view: View) -> Component:
         raise RuntimeError("the path of a task names its run")
     record = _wanted(view)
     if record is None:
-        back = dcc.Link("All tasks of this run", href=_path(run, "/tasks"))
+        back = dcc.Link("All tasks of this run", href=in_run(run, "tasks"))
         named = f"There is no task {cut(view.params['task'], 40)} in this run"
         return nothing_yet("task", empty(named, "It may not have arrived yet.", back))
     named = view.query.get("try", "")
@@ -55,19 +48,21 @@ def layout(view: View) -> Component:
             html.Div(
                 [
                     html.Section(_about(run, record, tries), id="task-about", className="hg-card"),
-                    html.Section(_around(view.data, run, record), className="hg-card"),
+                    html.Section(task_around.around(view.data, run, record), className="hg-card"),
                     html.Section(
                         [
                             html.H2("Tries"),
-                            _graph("task-phases"),
+                            task_used.graph("task-phases"),
                             html.Div(_tries(run, record, tries, chosen), id="task-tries"),
                         ],
                         className="hg-card hg-wide",
                     ),
                     html.Div(_failures(run, record, tries, chosen), id="task-failures", className="hg-wide"),
-                    html.Section(_used(), className="hg-card hg-wide"),
-                    html.Section(_texts(record), className="hg-card hg-wide"),
-                    html.Section(_logs(view.data, run, record, view.query.get("log")), className="hg-card hg-wide"),
+                    html.Section(task_used.used(), className="hg-card hg-wide"),
+                    html.Section(task_output.texts(record), className="hg-card hg-wide"),
+                    html.Section(
+                        task_output.logs(view.data, run, record, view.query.get("log")), className="hg-card hg-wide"
+                    ),
                 ],
                 className="hg-cols",
             ),
@@ -87,11 +82,8 @@ def _wanted(view: View) -> TaskRecord | None:
 def callbacks(app: Dash, data: Data) -> None:
     fill_when_there(app, data, "task", layout, lambda view: _wanted(view) is not None)
     _live(app, data)
-    _figures(app, data)
-    for direction in DIRECTIONS:
-        _paging(app, data, direction)
-    for stream in STREAMS:
-        _tails(app, data, stream)
+    for part in (task_used, task_around, task_output):
+        part.callbacks(app, data)
 
 
 # -- what happened ---------------------------------------------------------------------------------------------------
@@ -100,7 +92,7 @@ def callbacks(app: Dash, data: Data) -> None:
 def _head(run: Run, record: TaskRecord) -> list[Component | str]:
     parts: list[Component | str] = [html.H2(["Task ", _name(record)]), state_badge(record.state)]
     if record.app is not None:
-        parts.append(dcc.Link(cut(record.app, 120), href=_path(run, f"/apps/{quote(record.app, safe='')}")))
+        parts.append(dcc.Link(cut(record.app, 120), href=in_run(run, "apps", record.app)))
     return parts
 
 
@@ -114,7 +106,7 @@ def _about(run: Run, record: TaskRecord, tries: list[Try]) -> list[Component]:
     parent = (
         None
         if record.parent is None
-        else dcc.Link(str(record.parent & (1 << 36) - 1), href=_path(run, f"/tasks/{record.parent}"))
+        else dcc.Link(str(record.parent & (1 << 36) - 1), href=in_run(run, "tasks", str(record.parent)))
     )
     return [
         html.H2("What it is"),
@@ -149,8 +141,8 @@ def _tries(run: Run, record: TaskRecord, tries: list[Try], chosen: int | None) -
     return try_table(
         tries,
         chosen,
-        to_try=lambda number: _path(run, f"/tasks/{record.task}?try={number}"),
-        to_host=lambda host: _path(run, f"/nodes/{quote(host, safe='')}"),
+        to_try=lambda number: in_run(run, "tasks", str(record.task), query={"try": str(number)}),
+        to_host=lambda host: in_run(run, "nodes", host),
     )
 
 
@@ -164,7 +156,7 @@ def _failures(run: Run, record: TaskRecord, tries: list[Try], wanted: int | None
         links = [
             dcc.Link(
                 f"try {other.try_}",
-                href=_path(run, f"/tasks/{record.task}?try={other.try_}"),
+                href=in_run(run, "tasks", str(record.task), query={"try": str(other.try_)}),
                 className="hg-chip",
                 title=cut(other.exc_type, 200),
             )
@@ -216,201 +208,6 @@ def _fingerprint(record: TaskRecord, tries: list[Try]) -> str:
 def _record(data: Data, place: dict[str, Any]) -> tuple[Run | None, TaskRecord | None]:
     run = data.read(find_run, str(place["run"]))
     return run, None if run is None else data.read(task_record, run.id, int(place["task"]))
-
-
-# -- figures ---------------------------------------------------------------------------------------------------------
-
-
-def _used() -> list[Component]:
-    return [
-        html.Div(
-            [html.H2("What it used"), html.Span(id="task-used-note", className="hg-muted hg-remark")],
-            className="hg-card-head",
-        ),
-        html.Div(
-            [_graph(f"task-{measure}") for measure in task_resources.MEASURES],
-            id="task-used",
-            className="hg-cols hg-cols-3",
-        ),
-    ]
-
-
-def _graph(identity: str) -> Component:
-    config = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
-    return html.Div(dcc.Graph(id=identity, config=config), className="hg-figure")
-
-
-def _figures(app: Dash, data: Data) -> None:
-    @app.callback(
-        Output("task-phases", "figure"),
-        *(Output(f"task-{measure}", "figure") for measure in task_resources.MEASURES),
-        Output("task-used", "hidden"),
-        Output("task-used-note", "children"),
-        Input("tick", "data"),
-        Input("theme", "data"),
-        Input("task-place", "data"),
-    )
-    def draw(_tick: Any, theme: str | None, place: dict[str, Any]) -> Any:
-        run = data.read(find_run, str(place["run"]))
-        if run is None:
-            return (no_update,) * 6
-        task = int(place["task"])
-        tries = data.read(tries_of, run.id, task)
-        points = data.read(task_series, run.id, task, buckets=POINTS)
-        found = phases.phases(tries)
-        zero = min([phase.begin for phase in found] + [point.at for point in points], default=0)
-        began = {one.try_: begin for one in tries if (begin := one.began or one.states.get("running")) is not None}
-        rates = task_resources.rates(points, began)
-        return (
-            phases.figure(found, until=_until(run), theme=theme),
-            *(task_resources.figure(m, rates, zero=zero, theme=theme) for m in task_resources.MEASURES),
-            not points,
-            _note(points, tries),
-        )
-
-
-def _until(run: Run) -> int:
-    """How far what has not ended is drawn: to the end of the run, or to the last that was heard of it."""
-    return run.ended or run.last_seen or time.time_ns() // 1000
-
-
-def _note(points: list[TaskPoint], tries: list[Try]) -> str:
-    if not points:
-        short = any(one.state is not None for one in tries)
-        return (
-            "No samples: it was shorter than the sampling interval, or sampling was off." if short else "Nothing yet."
-        )
-    measured = sum(point.samples for point in points)
-    thinned = f" in {len(points):,} points, peaks kept" if measured > len(points) else ""
-    shared = (
-        " Dotted: the process ran other tasks, too; what it used is not this task's alone."
-        if any(point.shared for point in points)
-        else ""
-    )
-    return f"{measured:,} samples{thinned}.{shared}"
-
-
-# -- around it -------------------------------------------------------------------------------------------------------
-
-
-def _around(data: Data, run: Run, record: TaskRecord) -> list[Component]:
-    sections = []
-    for direction in DIRECTIONS:
-        total = data.read(neighbour_count, run.id, record.task, direction)
-        if total:
-            first = data.read(neighbours, run.id, record.task, direction, limit=beside.PAGE)
-            sections.append(beside.section(direction, total, first, run_path=_run_path(run)))
-    graph = dcc.Link("in the graph", href=_path(run, f"/graph?task={record.task}"))
-    head = html.Div([html.H2("Dependencies"), graph], className="hg-card-head")
-    return [head, *(sections or [html.P("It waits for no task, and none waits for it.", className="hg-remark")])]
-
-
-def _paging(app: Dash, data: Data, direction: Direction) -> None:
-    @app.callback(
-        Output(f"task-beside-{direction}", "children"),
-        Input(f"task-more-{direction}", "n_clicks"),
-        State(f"task-after-{direction}", "data"),
-        State("task-place", "data"),
-        prevent_initial_call=True,
-    )
-    def turn(clicks: int | None, after: list[int] | None, place: dict[str, Any]) -> Any:
-        run = data.read(find_run, str(place["run"]))
-        if run is None or not clicks:
-            return no_update
-        task = int(place["task"])
-        key = (int(after[0]), int(after[1])) if after else None
-        total = data.read(neighbour_count, run.id, task, direction)
-        found = data.read(neighbours, run.id, task, direction, after=key, limit=beside.PAGE)
-        begin = int(after[2]) if after else 0
-        return beside.page(direction, total, found, begin=begin, run_path=_run_path(run))
-
-
-# -- texts and files -------------------------------------------------------------------------------------------------
-
-
-def _texts(record: TaskRecord) -> list[Component]:
-    shown = [
-        outcome.block(text, identity=f"task-{name}", title=name.capitalize())
-        for name, text in (("inputs", record.inputs), ("outputs", record.outputs), ("stdin", record.stdin))
-        if text
-    ]
-    return [html.H2("Inputs and outputs"), *(shown or [html.P("None were recorded.", className="hg-remark")])]
-
-
-def _logs(data: Data, run: Run, record: TaskRecord, opened: str | None) -> list[Component]:
-    files = [(stream, path) for stream in STREAMS if (path := getattr(record, stream))]
-    if not files:
-        return [html.H2("Output files"), html.P("It was given no files for its output.", className="hg-remark")]
-    return [html.H2("Output files"), *(_log(data, run, stream, path, opened == stream) for stream, path in files)]
-
-
-def _log(data: Data, run: Run, stream: str, path: str, opened: bool) -> Component:
-    allowed = bool(data.config.log_roots)
-    button = html.Button("Show its end", id=f"task-tail-{stream}", className="hg-turn", disabled=not allowed)
-    note = (
-        None
-        if allowed
-        else html.P("The operator of this dashboard allowed no folder whose logs it may show.", className="hg-remark")
-    )
-    return html.Div(
-        [
-            html.Div(
-                [
-                    html.H3(stream),
-                    html.Code(cut_middle(path, 160), title=cut(path, 4096)),
-                    dcc.Clipboard(content=path[:4096], title="Copy the path", className="hg-copy"),
-                    button,
-                ],
-                className="hg-textblock-head",
-            ),
-            html.Div(_end_of(data, run, stream, path) if opened and allowed else note, id=f"task-log-{stream}"),
-        ],
-        className="hg-textblock",
-    )
-
-
-def _end_of(data: Data, run: Run, stream: str, path: str) -> Component:
-    found = tail(path, data.config.log_roots, owner=run.owner, run_dir=run.run_dir)
-    if isinstance(found, NotShown):
-        return html.P(found.reason, className="hg-remark")
-    if not found.text:
-        return html.P("The file is empty.", className="hg-remark")
-    said = [f"The last lines of {found.size:,} bytes" if found.cut else f"{found.size:,} bytes"]
-    if not path.startswith("/"):  # it was looked for: say where it was found
-        said.append(f" of {cut_middle(found.path, 160)}")
-    said.append(", written ")
-    return html.Div(
-        [
-            html.P([*said, when(found.modified)], className="hg-remark"),
-            outcome.block(found.text, identity=f"task-end-{stream}"),
-        ]
-    )
-
-
-def _tails(app: Dash, data: Data, stream: str) -> None:
-    @app.callback(
-        Output(f"task-log-{stream}", "children"),
-        Output(f"task-tail-{stream}", "children"),
-        Output("query", "data", allow_duplicate=True),
-        Input(f"task-tail-{stream}", "n_clicks"),
-        State("task-place", "data"),
-        prevent_initial_call=True,
-    )
-    def show(clicks: int | None, place: dict[str, Any]) -> Any:
-        run, record = _record(data, place)
-        path = getattr(record, stream, None)
-        if not clicks or run is None or not path:
-            return (no_update,) * 3
-        query = {"log": stream}
-        return _end_of(data, run, stream, path), "Read it again", query
-
-
-def _run_path(run: Run) -> str:
-    return f"/runs/{quote(run.run, safe='')}"
-
-
-def _path(run: Run, rest: str) -> str:
-    return href(_run_path(run) + rest)
 
 
 PAGE = Page(name="task", path="/runs/<run>/tasks/<task>", title="", layout=layout, callbacks=callbacks)
