@@ -136,10 +136,11 @@ def test_a_task_is_seen_when_more_tasks_are_done_than_its_number() -> None:
 
 
 def test_older_benchmarks_become_figures() -> None:
-    rows = {"none": {"tasks_per_second": 1000, "of_unmonitored": 1.0},
-            "heliograph": {"tasks_per_second": 850, "of_unmonitored": 0.85}}  # fmt: skip
+    rows = {"none": {"tasks_per_second": 1000, "of_unmonitored": 1.0, "processor_us": 1500.0},
+            "heliograph": {"tasks_per_second": 850, "of_unmonitored": 0.85, "processor_us": 1640.0}}  # fmt: skip
     found = existing.overhead({"summary": rows})
     assert [figure.met for figure in found] == [None, None, False]
+    assert found[1].note == "0.85 of none; 1,640 µs of processor a task"
     one = {"name": "a state", "value": 5.0, "unit": "µs", "goal": "under 20 µs", "met": True, "spread": None}
     assert existing.cost([one])[0].asked == "under 20 µs"
 
