@@ -221,6 +221,32 @@ def test_values_that_no_database_holds_are_made_to_fit(store: Store) -> None:
     assert one(store, schema.apps)["name"] == "f\N{REPLACEMENT CHARACTER}g"
 
 
+def test_many_rows_at_once_hold_what_single_ones_would(store: Store) -> None:
+    """Up to a dozen rows are written one by one, more of them together."""
+    numbers = [0, -1, 1 << 15, 1 << 31, -(1 << 40), (1 << 63) - 1, (1 << 64) - 1, None]
+    samples: list[Record] = [
+        TaskSample(
+            at=START + i, try_=0, host="n1", pid=i, rss=numbers[i % 8], vms=numbers[-i % 8],
+            status=["run", None][i % 2], memory_percent=[0.1, 1e-300, 12.0, None][i % 4], last=i == 39, interval=10,
+            origin="parsl", number=i,
+        )
+        for i in range(40)
+    ]  # fmt: skip
+    described: list[Record] = [
+        TaskDescribed(at=START, app="f", stdout=["é\t\\N\n", "", None][i % 3], origin="parsl", number=i)
+        for i in range(40)
+    ]
+    Writer(store).write([batch(samples, run="many"), batch(described, run="many")])
+    for i in range(40):
+        Writer(store).write([batch([samples[i]], run="single"), batch([described[i]], run="single")])
+    for table in (schema.samples, schema.tasks):
+        found = rows(store, table)
+        half = len(found) // 2
+        assert half == 40
+        assert [{**row, "run": 0} for row in found[:half]] == [{**row, "run": 0} for row in found[half:]]
+    assert [row["rss"] for row in rows(store, schema.samples)[:8]] == [*numbers[:6], (1 << 63) - 1, None]
+
+
 def test_names_too_long_for_an_index_hold_up_nobody(store: Store) -> None:
     random = Random(1)
     long, other = ("".join(random.choices(ascii_letters, k=6000)) for _ in range(2))  # nothing that could be packed

@@ -10,6 +10,7 @@ Locks are taken in one order everywhere: runs (sorted), then names (sorted), the
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -104,7 +105,7 @@ def _our_errors(name: str) -> Iterator[None]:
     except (pg.DeadlockDetected, pg.SerializationFailure) as error:
         raise TryAgain(str(error)) from error
     # A text too long for an index is, for the driver, a server that does not work.
-    except (OverflowError, psycopg.DataError, sqlite3.DataError, pg.ProgramLimitExceeded) as error:
+    except (OverflowError, struct.error, psycopg.DataError, sqlite3.DataError, pg.ProgramLimitExceeded) as error:
         raise BadValue(str(error)) from error
     except (psycopg.Error, sqlite3.Error) as error:
         if isinstance(error, (psycopg.ProgrammingError, psycopg.IntegrityError, sqlite3.ProgrammingError)):

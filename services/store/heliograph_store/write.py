@@ -159,7 +159,8 @@ class Writer:
         """Index of every origin in these records; new ones get the next indexes."""
         # Asked for by exact type: `isinstance` and `getattr` cost many times as much, and this is once a record.
         wanted = {record.origin for record in records if type(record) in _OF_TASKS}  # type: ignore[attr-defined]
-        wanted |= {r.origin for r in records if type(r) is WatchOpened and r.origin is not None}
+        if WatchOpened in set(map(type, records)):
+            wanted |= {r.origin for r in records if type(r) is WatchOpened and r.origin is not None}
         known = self._origins.get(run, {})
         if wanted <= known.keys():
             return known

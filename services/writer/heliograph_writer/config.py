@@ -18,7 +18,7 @@ class WriterConfig:
     max_batches: int = 128
     max_bytes: int = 8 << 20
     prefetch: int = 128
-    target_write: float = 0.5
+    target_write: float = 1.5
     """A commit that takes longer makes the next one smaller, so that others get at the store."""
     idle_wait: float = 0.5
     """Longest wait in one receive: also how long a stop request can take to be noticed."""
