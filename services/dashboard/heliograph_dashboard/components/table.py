@@ -8,88 +8,32 @@ Cells get values, never markup: what a value looks like is the business of `asse
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-import dash_ag_grid as dag
-import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from heliograph_dashboard.components import table_layout
+from heliograph_dashboard.components.table_values import (
+    DEFAULT_SIZE,
+    FORMATS,
+    SIZES,
+    Asked,
+    Column,
+    Fetch,
+    Filter,
+    Rows,
+    asked_of,
+    cursor_of,
+    export_query,
+)
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.page import View
-from heliograph_dashboard.urls import href, search
 from heliograph_store.read.runs import Run, find_run
 
-Kind = Literal[
-    "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app",
-    "badge",
-]  # fmt: skip
-"""How a value is shown. 'duration' and 'time' are microseconds, 'bar' a mapping of states to counts, 'percent' a share
-of one; the colour of an 'app' or a 'badge' stands in the row as '<field>_colour'."""
-
-SIZES: Final = ("25", "50", "100", "200")
-DEFAULT_SIZE: Final = 50
-FORMATS: Final = ("csv", "json", "parquet")
-_NUMERIC: Final = frozenset({"number", "percent", "duration", "bytes"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column. With `link` its cells lead to the address that stands in the row under that name."""
-
-    field: str
-    title: str
-    kind: Kind = "text"
-    width: int | None = None
-    """Pixels at least; what is left over goes to columns without one."""
-    sort: bool = False
-    link: str | None = None
-    tip: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """A filter in the bar above the table; `name` is what it is called in the URL."""
-
-    name: str
-    label: str
-    kind: Literal["text", "choice"] = "text"
-    options: Callable[[View], Sequence[tuple[str, str]]] | None = None
-    """Value and label of each choice."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What one page of a table is asked for."""
-
-    filters: Mapping[str, str] = field(default_factory=dict)
-    """By the names of the filters, and of `Table.hidden`; only those that are set."""
-    params: Mapping[str, str] = field(default_factory=dict)
-    """Of the path."""
-    sort: str = ""
-    descending: bool = False
-    after: Any = None
-    """`Rows.next` of the page before; None for the first."""
-    limit: int = DEFAULT_SIZE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """A page. `next` is what JSON can hold, None after the last page; `total` None when nobody has counted.
-
-    `so_far` says how far was looked when that was not far enough to fill the page; `next` looks on from there.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    next: Any = None
-    total: int | None = None
-    so_far: str = ""
-
-
-Fetch = Callable[[Data, Run | None, Asked], Rows]
+__all__ = ["REGISTRY", "Asked", "Column", "Filter", "Rows", "Table", "asked_of", "export_query"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,38 +69,10 @@ class Table:
             [
                 dcc.Store(id=self._id("asked"), data=asked),
                 dcc.Store(id=self._id("next"), data=first["next"]),
-                self._bar(view, asked),
-                dag.AgGrid(
-                    id=self._id("grid"),
-                    columnDefs=[self._column(column, asked["sort"]) for column in self.columns],
-                    rowData=first["rows"],
-                    getRowId="params.data.row_id",
-                    defaultColDef={
-                        "resizable": True,
-                        "sortable": False,
-                        "suppressMovable": False,
-                        "cellDataType": False,
-                    },
-                    dashGridOptions={
-                        "theme": {"function": "hgTheme(themeQuartz)"},
-                        "suppressCellFocus": False,
-                        "animateRows": False,
-                        "enableCellTextSelection": True,
-                        "ensureDomOrder": True,
-                        "tooltipShowDelay": 400,
-                        "alwaysMultiSort": False,
-                        "suppressMultiSort": True,
-                        "suppressNoRowsOverlay": True,
-                        "accentedSort": False,
-                        "domLayout": "autoHeight" if self.height == "auto" else "normal",
-                    },
-                    eventListeners={"sortChanged": ["hgSort(params, setEventData)"]},
-                    columnSize=None,
-                    style={"width": "100%", **({} if self.height == "auto" else {"height": self.height})},
-                    className="hg-grid",
-                ),
+                table_layout.bar(self.name, self.filters, view, asked),
+                table_layout.grid(self.name, self.columns, asked["sort"], first["rows"], self.height),
                 html.Div(first["empty"], id=self._id("empty"), className="hg-grid-empty"),
-                self._foot(first, asked),
+                table_layout.foot(self.name, first, asked),
             ],
             className="hg-table",
         )
@@ -169,7 +85,7 @@ class Table:
             "params": {k: v for k, v in view.params.items() if k != "run"},
             "filters": {name: value for name, value in view.query.items() if name in named and value},
             "sort": self._known_sort(view.query.get("sort")),
-            "after": _cursor(view.query.get("after")),
+            "after": cursor_of(view.query.get("after")),
             "back": [],
             "limit": int(size) if size in SIZES else DEFAULT_SIZE,
         }
@@ -177,93 +93,6 @@ class Table:
     def _known_sort(self, given: str | None) -> str:
         fields = {column.field for column in self.columns if column.sort}
         return given if given and given.removeprefix("-") in fields else self.sort
-
-    def _bar(self, view: View, asked: Mapping[str, Any]) -> Component:
-        controls = [self._control(view, f, asked["filters"].get(f.name, "")) for f in self.filters]
-        base = href(f"/export/{self.name}")
-        links = [
-            html.A(
-                form.upper() if form != "parquet" else "Parquet",
-                id=self._id(form),
-                href=f"{base}.{form}{export_query(asked)}",
-                download="",
-                className="hg-export-link",
-                target="_self",
-            )
-            for form in FORMATS
-        ]
-        export = html.Div([html.Span("Export all", className="hg-muted"), *links], className="hg-export")
-        return html.Div([*controls, export], className="hg-table-bar")
-
-    def _control(self, view: View, f: Filter, value: str) -> Component:
-        common = {"id": self._id(f"filter-{f.name}"), "size": "xs", "value": value, "className": "hg-filter"}
-        if f.kind == "choice":
-            options = f.options(view) if f.options is not None else ()
-            known = {value for value, _ in options}
-            given = [*options, *([(value, value)] if value and value not in known else [])]
-            data = [{"value": v, "label": label} for v, label in given]
-            return dmc.Select(
-                **{**common, "value": value or None},
-                data=data,
-                placeholder=f.label,
-                clearable=True,
-                searchable=len(data) > 8,
-                **{"aria-label": f.label},
-            )
-        return dmc.TextInput(**common, placeholder=f.label, debounce=350, **{"aria-label": f.label})
-
-    def _column(self, column: Column, sort: str) -> dict[str, Any]:
-        definition: dict[str, Any] = {
-            "field": column.field,
-            "headerName": column.title,
-            "cellRenderer": "HgCell",
-            "cellRendererParams": {"kind": column.kind, "link": column.link},
-            "suppressHeaderMenuButton": True,
-        }
-        if column.kind in _NUMERIC:
-            definition |= {"type": "rightAligned"}
-        if column.width:
-            definition |= {"minWidth": column.width, "width": column.width}
-        else:
-            definition |= {"flex": 1, "minWidth": 120}
-        if column.tip:
-            definition["headerTooltip"] = column.tip
-        if column.sort:
-            # The store sorts; the grid only shows which way, so all its comparisons say 'equal'.
-            definition |= {"sortable": True, "comparator": {"function": "hgKeepOrder"}}
-            if column.field == sort.removeprefix("-"):
-                definition["sort"] = "desc" if sort.startswith("-") else "asc"
-        return definition
-
-    def _foot(self, first: Mapping[str, Any], asked: Mapping[str, Any]) -> Component:
-        def button(name: str, text: str, tip: str, disabled: bool) -> Component:
-            return html.Button(
-                text, id=self._id(name), disabled=disabled, className="hg-button hg-page-button", title=tip, n_clicks=0
-            )
-
-        return html.Div(
-            [
-                html.Span(first["status"], id=self._id("status"), className="hg-muted", role="status"),
-                html.Div(
-                    [
-                        dmc.Select(
-                            id=self._id("limit"),
-                            data=[{"value": s, "label": f"{s} rows"} for s in SIZES],
-                            value=str(asked["limit"]),
-                            size="xs",
-                            w=100,
-                            allowDeselect=False,
-                            **{"aria-label": "Rows on a page"},
-                        ),
-                        button("first", "⇤ First", "Back to the first page", asked["after"] is None),
-                        button("back", "← Back", "The page before", asked["after"] is None),
-                        button("more", "Next →", "The page after", first["next"] is None),
-                    ],
-                    className="hg-pager",
-                ),
-            ],
-            className="hg-table-foot",
-        )
 
     # --- callbacks
 
@@ -335,31 +164,3 @@ class Table:
 
 REGISTRY: Final[dict[str, Table]] = {}
 """All tables, by name: what the export can give."""
-
-
-def asked_of(state: Mapping[str, Any]) -> Asked:
-    """What a table's store in the browser asks for. Raises ValueError or TypeError for what is none."""
-    sort = str(state.get("sort") or "")
-    after = state.get("after")
-    return Asked(
-        filters={str(k): str(v) for k, v in (state.get("filters") or {}).items() if v},
-        params={str(k): str(v) for k, v in (state.get("params") or {}).items()},
-        sort=sort.removeprefix("-"),
-        descending=sort.startswith("-"),
-        after=tuple(after) if isinstance(after, list) else after,
-        limit=max(1, min(int(state.get("limit") or DEFAULT_SIZE), int(SIZES[-1]))),
-    )
-
-
-def export_query(asked: Mapping[str, Any]) -> str:
-    """The query of an export link: run, path parameters, filters, order. `assets/table.js` writes the same."""
-    given = {"run": asked["run"] or "", **asked["params"], **asked["filters"], "sort": asked["sort"]}
-    return search(given)
-
-
-def _cursor(text: str | None) -> Any:
-    """The page that a URL names; a cursor that was tampered with is the first page."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None

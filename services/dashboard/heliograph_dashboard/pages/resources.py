@@ -42,6 +42,14 @@ TOO_MANY: Final = (
     "How apps differ is shown below; a single task's use is on its own page."
 )
 
+WANTED: Final = {
+    "wanted": Input("resources-asked", "data"),
+    "theme": Input("theme", "data"),
+    "zone": Input("zone", "data"),
+    "tick": Input("tick", "data"),
+}
+LOOKING: Final = {"looking": State("looking", "data")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -139,7 +147,12 @@ def _plot(name: str, title: str) -> Component:
 def callbacks(app: Dash, data: Data) -> None:
     resources_efficiency.callbacks(app, data)
     resources_apps.callbacks(app, data)
+    _choices(app)
+    _levels(app, data)
+    _rates(app, data)
 
+
+def _choices(app: Dash) -> None:
     @app.callback(
         Output("resources-asked", "data"),
         Output("query", "data", allow_duplicate=True),
@@ -159,22 +172,16 @@ def callbacks(app: Dash, data: Data) -> None:
             raise PreventUpdate
         return now.query(), {"app": "", "host": "", "task": "", **now.query()}, now.app, now.host
 
-    inputs = {
-        "wanted": Input("resources-asked", "data"),
-        "theme": Input("theme", "data"),
-        "zone": Input("zone", "data"),
-        "tick": Input("tick", "data"),
-    }
-    looking = {"looking": State("looking", "data")}
 
+def _levels(app: Dash, data: Data) -> None:
     @app.callback(
         output=[
             *(Output(f"resources-{name}", "figure") for name in ("cpu", "memory")),
             *(Output(f"resources-{name}-none", "children") for name in ("cpu", "memory")),
             Output("resources-note", "children"),
         ],
-        inputs=inputs,
-        state=looking,
+        inputs=WANTED,
+        state=LOOKING,
     )
     def levels(*, wanted: Any, theme: str | None, zone: str | None, tick: Any, looking: Any) -> Any:
         del tick  # only says that something changed
@@ -191,13 +198,15 @@ def callbacks(app: Dash, data: Data) -> None:
             made = [f(found, theme=theme, zone=zone or "UTC") for f in (figures.use_cpu, figures.use_memory)]
         return [*made, *(_nothing(found, run) for _ in made), note]
 
+
+def _rates(app: Dash, data: Data) -> None:
     @app.callback(
         output=[
             *(Output(f"resources-{name}", "figure") for name in ("disk", "network")),
             *(Output(f"resources-{name}-none", "children") for name in ("disk", "network")),
         ],
-        inputs=inputs,
-        state=looking,
+        inputs=WANTED,
+        state=LOOKING,
     )
     def rates(*, wanted: Any, theme: str | None, zone: str | None, tick: Any, looking: Any) -> Any:
         del tick

@@ -7,13 +7,13 @@ CPU is in cores, memory in bytes, rates in bytes per second; times are microseco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import CTE, ColumnElement, Double, case, cast, func, select
+from sqlalchemy import CTE, ColumnElement, Double, Select, case, cast, func, select
 
 from heliograph_store.read.grid import (
     IDLE,
@@ -96,11 +96,15 @@ def node_levels(
 
     By the run's (and host's) part of the primary key of `node_samples`; grouped by the database.
     """
-    m = node_samples.c
     asked = _asked(store, run_id, _Filter(host=host, since=since, until=until), buckets, many)
     if asked is None:
         return NOTHING
-    grid, chosen = asked.grid, asked.rows
+    return asked.series([_level(row, asked) for row in fetch(store, _levels_of(asked))])
+
+
+def _levels_of(asked: _Asked) -> Select[Any]:
+    """Each node's mean and peaks in each stretch, and of these the sums and extremes over the nodes."""
+    m, grid = node_samples.c, asked.grid
     used = cast(m.memory_used, Double) / func.nullif(m.memory_total, 0)
     cores = func.coalesce(m.cpu_count, 1)
     inner = (
@@ -115,7 +119,7 @@ def node_levels(
             func.min(used).label("memory_low"),
             func.max(used).label("memory_high"),
         )
-        .where(chosen)
+        .where(asked.rows)
         .group_by(m.host, "bucket")
         .subquery()
     )
@@ -125,7 +129,7 @@ def node_levels(
         "cpu_high": func.max,
         "memory_high": func.max,
     }
-    query = (
+    return (
         select(
             inner.c.bucket,
             func.count().label("nodes"),
@@ -134,22 +138,21 @@ def node_levels(
         .group_by(inner.c.bucket)
         .order_by(inner.c.bucket)
     )
-    points = [
-        Level(
-            at=grid.middle(row["bucket"]),
-            nodes=row["nodes"],
-            cpu=asked.all_of(row["cpu"]),
-            cores=whole(asked.all_of(row["cores"])),
-            cpu_low=real(row["cpu_low"]),
-            cpu_high=real(row["cpu_high"]),
-            memory=asked.all_of(row["memory"]),
-            memory_total=whole(asked.all_of(row["memory_total"])),
-            memory_low=real(row["memory_low"]),
-            memory_high=real(row["memory_high"]),
-        )
-        for row in fetch(store, query)
-    ]
-    return asked.series(points)
+
+
+def _level(row: Mapping[str, Any], asked: _Asked) -> Level:
+    return Level(
+        at=asked.grid.middle(row["bucket"]),
+        nodes=row["nodes"],
+        cpu=asked.all_of(row["cpu"]),
+        cores=whole(asked.all_of(row["cores"])),
+        cpu_low=real(row["cpu_low"]),
+        cpu_high=real(row["cpu_high"]),
+        memory=asked.all_of(row["memory"]),
+        memory_total=whole(asked.all_of(row["memory_total"])),
+        memory_low=real(row["memory_low"]),
+        memory_high=real(row["memory_high"]),
+    )
 
 
 def node_rates(
