@@ -31,7 +31,7 @@ test: install
 	tests/tools/helm.sh "$(CURDIR)/$(VENV)"
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/tools/run.sh $(VENV)/bin/python $(JOBS) $(TESTS)
 
-# The deployment by compose.yaml, on the Docker engine that is there: all of it in a quarter of an hour, QUICK=1 in five
+# The deployment by compose.yaml, on the Docker engine that is there: all of it in half an hour, QUICK=1 in five
 # minutes.
 test-compose: install
 	tests/tools/docker.sh

@@ -132,10 +132,10 @@ class Stack:
     def secret(self, name: str) -> str:
         return self.run_in(READS.get(name, "hub"), "cat", f"/secrets/{name}").strip()
 
-    def get(self, port: str, path: str, *, token: str | None = None) -> tuple[int, str]:
+    def get(self, port: str, path: str, *, token: str | None = None, user: str = "reader") -> tuple[int, str]:
         """GET from a published port; status and body. A token goes as a password, as a browser sends it."""
         connection = http.client.HTTPConnection("127.0.0.1", int(self.settings[port]), timeout=20)
-        basic = base64.b64encode(f"reader:{token}".encode()).decode()
+        basic = base64.b64encode(f"{user}:{token}".encode()).decode()
         connection.request("GET", path, headers={"authorization": f"Basic {basic}"} if token else {})
         answer = connection.getresponse()
         body = answer.read().decode()

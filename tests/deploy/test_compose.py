@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from heliograph_server.init_secrets import SERVICES
+from tests.deploy.browser import look
 from tests.deploy.dashboards import MAY_BE_EMPTY, NAMES, asked, metrics_of
 from tests.deploy.host import Workflow, arrived
 from tests.deploy.stack import Stack, wait_for
@@ -105,6 +106,12 @@ def test_the_dashboard_answers_and_only_to_those_who_may_look(stack: Stack, work
     status, body = stack.get("DASHBOARD_PORTS", f"/runs/{workflow.run}", token=stack.secret("dashboard-password"))
     assert status == 200
     assert "Heliograph" in body
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_run(stack: Stack, workflow: Workflow) -> None:
+    arrived(stack, workflow)
+    assert look(stack, workflow)["Tasks"] == len(workflow.ledger())
 
 
 def test_every_log_line_is_an_object_and_names_the_run_that_it_is_about(stack: Stack, workflow: Workflow) -> None:
