@@ -47,7 +47,7 @@ FULL = (
     Bench(name="bench_agent"),
     Bench(name="bench_ingest", seconds=200),
     Bench(name="bench_delay", seconds=240),
-    Bench(name="bench_size", seconds=200),
+    Bench(name="bench_size", seconds=400),
     Bench(name="reading", seconds=900),
     Bench(name="load", seconds=300),
 )
