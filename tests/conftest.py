@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.fixtures.broker", "tests.fixtures.postgres"]
@@ -17,6 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+# How long an example takes says nothing on a machine that does other things.
+hypothesis.settings.register_profile("heliograph", deadline=None)
+hypothesis.settings.load_profile("heliograph")
 
 TOGETHER = {"deploy"}
 """Areas whose tests share what is dear to make (containers): one process runs them."""
