@@ -109,7 +109,8 @@ def main() -> None:
     with parsl.load(config):
         (folder / "run-id").write_text(parsl.dfk().run_id, encoding="utf-8")
         prepared = [prepare(i) for i in range(12)]
-        simulated = [simulate(p, 0.4) for p in prepared[:6]]
+        # Longer than an idle agent naps, the last one most: a sample of it is certain.
+        simulated = [simulate(p, 0.4 + 0.2 * i) for i, p in enumerate(prepared[:6])]
         assert flaky(str(folder)).result() == "second try"
         bad = [broken(i) for i in range(3)]
         assert after(bad[0]).exception() is not None

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +100,8 @@ def asked(path: str, **settings: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=guard), base_url="http://127.0.0.1") as client:
             return await client.get(path)
 
-    return asyncio.run(ask())
+    with ThreadPoolExecutor(1) as other:  # this thread may have a loop already: a browser's, of another test
+        return other.submit(asyncio.run, ask()).result()
 
 
 def test_a_dashboard_without_a_secret_is_for_its_own_user() -> None:
