@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -21,7 +23,7 @@ BAR = """task => {
     for (let i = 0; i < (trace.customdata || []).length; i++) {
       if (trace.type !== 'bar' || trace.customdata[i] !== task) continue;
       const box = plot.getBoundingClientRect();
-      return [box.left + axes.xaxis._offset + axes.xaxis.d2p(trace.base[i] + trace.x[i] / 2),
+      return [box.left + axes.xaxis._offset + axes.xaxis.c2p(axes.xaxis.d2c(trace.base[i]) + trace.x[i] / 2),
               box.top + axes.yaxis._offset + axes.yaxis.l2p(trace.y[i])];
     }
   }
@@ -30,6 +32,11 @@ BAR = """task => {
 """The middle of a task's bar, in the window."""
 DRAWN = "document.querySelector('#timeline-figure .js-plotly-plot')?._fullLayout?.xaxis?.type === 'date'"
 RANGE = "document.querySelector('#timeline-figure .js-plotly-plot')._fullLayout.xaxis.range.map(String)"
+
+
+def window_of(url: str) -> tuple[datetime, datetime]:
+    query = parse_qs(urlsplit(url).query)
+    return datetime.fromisoformat(query["from"][0]), datetime.fromisoformat(query["to"][0])
 
 
 def drawn(page: Any) -> None:
@@ -72,9 +79,23 @@ def test_the_window_stands_in_the_url_and_can_be_sent(page: Any, dashboard: str,
     page.mouse.up()
     until(lambda: page.evaluate(RANGE) != closer)
     page.wait_for_url(lambda now: now != url)
+    # The part that was dragged over, in UTC: no zone of the browser has moved it.
+    (begin, end), (left, right) = window_of(url), window_of(page.url)
+    width = (end - begin).total_seconds()
+    assert (left - begin).total_seconds() == pytest.approx(width * 100 / box["width"], abs=width / 50)
+    assert (right - begin).total_seconds() == pytest.approx(width * 400 / box["width"], abs=width / 50)
     page.locator("#timeline-span").get_by_text("Whole run").click()
     page.wait_for_url(lambda now: "from=" not in now)
     until(lambda: page.evaluate(RANGE) == whole)
+
+
+def test_the_axis_shows_the_readers_clock(page: Any, dashboard: str, recorded: Recorded) -> None:
+    """The browser of these tests is in New York."""
+    page.goto(f"{dashboard}/runs/{recorded.run}/timeline?from=2026-11-20T12:00:00Z&to=2026-11-20T13:00:00Z")
+    drawn(page)
+    begin, end = (datetime.fromisoformat(at) for at in page.evaluate(RANGE))
+    assert (begin, end - begin) == (datetime(2026, 11, 20, 7, 0), timedelta(hours=1))  # noqa: DTZ001
+    page.locator("#timeline-figure").get_by_text("time (UTC-05:00)").wait_for()
 
 
 @pytest.fixture

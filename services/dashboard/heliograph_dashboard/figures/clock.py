@@ -1,6 +1,6 @@
 """Time axes of figures: points in time in the reader's zone, for plotly, and back.
 
-In: microseconds in UTC. Out: milliseconds that plotly, which knows no zones, shows as the reader's clock.
+In: microseconds in UTC. Out: texts that plotly, which knows no zones, shows as they are: the reader's clock.
 One offset holds for a whole figure, so that its axis can be read backwards; its title names it.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from heliograph_dashboard.components.times import SECOND, local
 
@@ -36,9 +36,10 @@ class Clock:
         minutes = abs(self.offset) // (60 * SECOND)
         return f"UTC{'-' if self.offset < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
 
-    def shown(self, at: ArrayLike) -> NDArray[np.float64]:
-        """What plotly is given."""
-        return (np.asarray(at, dtype=np.float64) + self.offset) / 1000
+    def shown(self, at: ArrayLike) -> list[str]:
+        """What plotly is given. Not numbers: those it takes for UTC and shows in the browser's zone, once more."""
+        moments = (np.asarray(at, dtype=np.float64) + self.offset).round().astype("datetime64[us]")
+        return cast("list[str]", np.datetime_as_string(moments).tolist())
 
     def read(self, shown: Any) -> int | None:
         """The point in time that an axis names as text ('2026-11-22 19:40:25.1') or in milliseconds."""

@@ -86,14 +86,14 @@ def _alike(scene: Scene, group: tuple[str | None, bool, bool], members: Sequence
     app, failed, unended = group
     clock, paint = scene.window.clock, scene.paint(app)
     some = [(scene.tries[i], scene.lane[i], scene.ends[i]) for i in members]
-    begins = clock.shown([one.began for one, _, _ in some])
+    begins = np.asarray([one.began for one, _, _ in some], dtype=np.float64)
     return {
         "type": "bar",
         "orientation": "h",
         "name": app_label(app, 32),
         "legendgroup": f"app:{app}",
-        "base": packed(begins),
-        "x": packed(clock.shown([end for _, _, end in some]) - begins),
+        "base": clock.shown(begins),
+        "x": packed((np.asarray([end for _, _, end in some], dtype=np.float64) - begins) / 1000),
         "y": packed(np.asarray([lane for _, lane, _ in some])),
         "width": 0.82,
         "customdata": [str(one.task) for one, _, _ in some],
@@ -132,7 +132,7 @@ def _marks(scene: Scene) -> Iterator[Figure]:
                 "type": "scatter",
                 "mode": "markers",
                 "name": name,
-                "x": packed(window.clock.shown([scene.ends[i] for i in members])),
+                "x": window.clock.shown([scene.ends[i] for i in members]),
                 "y": packed(np.asarray([scene.lane[i] for i in members])),
                 "customdata": [str(tries[i].task) for i in members],
                 "text": [f"{app_label(tries[i].app, 80)}, task {tries[i].number}" for i in members],
@@ -154,7 +154,7 @@ def area_figure(busy: Sequence[Busy], window: Window, *, apps: Iterable[str | No
     rest = np.zeros(len(edges))
     for one in busy:
         sums.get(one.name, rest)[place[one.at]] += one.busy / max(1, one.width)
-    x = packed(window.clock.shown(edges))
+    x = window.clock.shown(edges)
     traces = []
     series = [(app_label(app, 32), colours.get(app, colours[None]), values) for app, values in sums.items()]
     for name, paint, values in [*series, *([("other apps", OTHERS, rest)] if rest.any() else [])]:

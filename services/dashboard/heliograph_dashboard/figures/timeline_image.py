@@ -55,7 +55,7 @@ def image(scene: Scene) -> Drawing:
     heat = {
         "type": "heatmap",
         "z": packed(grid.cells),
-        "x0": float(window.clock.shown(window.since)) + width / 2,
+        "x0": window.clock.shown([window.since + width * 500])[0],
         "dx": width,
         "y0": 0,
         "dy": 1,
@@ -130,7 +130,7 @@ def _failed_cells(scene: Scene, a_row: int) -> Iterator[Figure]:
             "type": "scatter",
             "mode": "markers",
             "name": "failed",
-            "x": packed(window.clock.shown(window.since + (column + 0.5) * width)),
+            "x": window.clock.shown(window.since + (column + 0.5) * width),
             "y": packed(row),
             "hoverinfo": "skip",
             "marker": {"symbol": "x", "size": 5, "color": FAILED},

@@ -73,7 +73,7 @@ class Drawing:
 
 
 def frame(window: Window, theme: str | None) -> Figure:
-    begin, end = (float(at) for at in window.clock.shown([window.since, window.until]))
+    begin, end = window.clock.shown([window.since, window.until])
     return {
         "template": template(theme),
         "xaxis": {
