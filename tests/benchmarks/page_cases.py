@@ -17,6 +17,7 @@ from heliograph_dashboard.components.table import REGISTRY, Table
 from heliograph_dashboard.figures.timeline import MOST_BARS, MOST_RASTER
 from heliograph_dashboard.pages import PAGES
 from heliograph_store.read import failures, tasks
+from heliograph_store.read.timeline import count_ran
 from tests.benchmarks.bench_read import Subject
 from tests.benchmarks.page_client import VISIT, Client, Props
 
@@ -85,12 +86,17 @@ def group(s: Subject) -> Mapping[str, str]:
 
 
 def window(tries: int) -> Callable[[Subject], Mapping[str, str]]:
-    """A window of the timeline in which about so many tries run."""
+    """A window of the timeline in which about so many tries run, whatever the run's size: around some task."""
 
     def query(s: Subject) -> Mapping[str, str]:
-        length = max(1000, (s.until - s.began) * tries // (s.tasks * 2))
-        span = s.window(min(length, s.until - s.began))
-        return {"from": _iso(span["since"]), "to": _iso(span["until"])}
+        (some,) = tasks.task_page(s.store, s.run.id, after=s.task - 1, limit=1)
+        middle = some.began or s.began
+        least, most = 0, s.until - s.began
+        while most - least > most // 50:
+            half = (least + most) // 2
+            ran = count_ran(s.store, s.run.id, since=middle - half, until=middle + half, limit=tries)
+            least, most = (least, half) if ran == tries else (half, most)
+        return {"from": _iso(middle - most), "to": _iso(middle + most)}
 
     return query
 
@@ -111,7 +117,7 @@ VIEWS: Final = (
     Case(name="graph, every task", page="graph", served="index", query=lambda _: {"view": "tasks"}),
     Case(name="graph, by state", page="graph", served="sample", query=lambda _: {"colour": "state"}),
     Case(name="timeline, last hour", page="timeline", served="index", query=lambda _: {"last": "3600"}),
-    Case(name="timeline, window of bars", page="timeline", served="index", query=window(MOST_BARS // 2)),
+    Case(name="timeline, window of bars", page="timeline", served="index", query=window(MOST_BARS * 3 // 4)),
     Case(name="timeline, window of a raster", page="timeline", served="index", query=window(MOST_RASTER * 2 // 3)),
     Case(name="timeline, a node", page="timeline", served="index", query=lambda s: {"node": s.host}),
     Case(

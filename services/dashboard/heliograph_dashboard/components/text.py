@@ -24,6 +24,8 @@ def cut(text: str | None, length: int = 80) -> str:
     """At most `length` characters, the end marked with an ellipsis; control characters become spaces."""
     if text is None:
         return ""
+    if len(text) <= length and text.isprintable():  # nearly all, and there can be thousands
+        return text
     shown = "".join(c if c.isprintable() else " " for c in text[: length + 1])
     return shown if len(text) <= length else shown[: max(0, length - 1)] + "…"
 

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from heliograph_store.read.nodes import Node
@@ -101,6 +102,7 @@ def _place(key: Key) -> Key:
     return (_natural(host), executor, _natural(pool), kind, tuple(_natural(str(part)) for part in within))
 
 
+@lru_cache(maxsize=10_000)  # the same few hosts, pools and ranks for thousands of lanes
 def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """'node10' after 'node9'."""
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)

@@ -37,33 +37,39 @@ def rasterise(spans: Spans, *, lanes: int, apps: int, since: float, until: float
     """At most `rows` by exactly `columns` pixels of the window from `since` to `until`."""
     a_row = max(1, -(-lanes // rows))
     height = max(1, -(-lanes // a_row))
-    busy = _busy(spans, a_row, (apps, height, columns), since, until)
-    most = busy.argmax(axis=0)
-    share = busy.sum(axis=0)
-    full = np.minimum(a_row, lanes - np.arange(height) * a_row)[:, None]
-    cells = np.where(share <= 0, 0, 2 * most + np.where(share >= full / 2, 1, 2))
-    return Grid(cells=cells.astype(np.uint8), lanes_a_row=a_row)
-
-
-def _busy(spans: Spans, a_row: int, shape: tuple[int, int, int], since: float, until: float) -> Reals:
-    """By app, row and column: how many of the pixel's widths its lanes were busy, all together."""
-    apps, height, columns = shape
     scale = columns / (until - since)
     begin = np.clip((spans.began - since) * scale, 0, columns)
     end = np.clip((spans.ended - since) * scale, 0, columns)
     # The shortest try still shows, as a trace of itself; whatever lies outside of the window does not.
     seen = (end > begin) | ((spans.began == spans.ended) & (spans.began >= since) & (spans.began < until))
-    begin, end = begin[seen], np.maximum(end[seen], begin[seen] + 1e-6)
-    row = spans.app[seen] * height + spans.lane[seen] // a_row
+    most, best, share = (np.zeros((height, columns)) for _ in range(3))
+    for app in range(apps):  # one by one: all together they are more than a processor's cache holds
+        mine = seen & (spans.app == app)
+        if mine.any():
+            busy = _busy(spans.lane[mine] // a_row, begin[mine], end[mine], (height, columns))
+            most[busy > best] = app
+            np.maximum(best, busy, out=best)
+            share += busy
+    full = np.minimum(a_row, lanes - np.arange(height) * a_row)[:, None]
+    cells = np.where(share <= 0, 0, 2 * most + np.where(share >= full / 2, 1, 2))
+    return Grid(cells=cells.astype(np.uint8), lanes_a_row=a_row)
+
+
+def _busy(row: Ints, begin: Reals, end: Reals, shape: tuple[int, int]) -> Reals:
+    """By row and column: how many of the pixel's widths tries from `begin` to `end` (in pixels) take, together."""
+    height, columns = shape
+    end = np.maximum(end, begin + 1e-6)
     first = np.minimum(begin.astype(np.int64), columns - 1)
     last = np.minimum(end.astype(np.int64), columns - 1)
     width = columns + 1
-    size = apps * height * width
-    alone = first == last
+    at, to = row * width + first, row * width + last
+    longer = first != last
     # The pixels in which a try begins and ends count by the part that it fills, those between as whole.
-    parts = np.bincount(row * width + first, np.where(alone, end - begin, first + 1 - begin), size)
-    parts += np.bincount((row * width + last)[~alone], (end - last)[~alone], size)
-    between = np.bincount((row * width + first + 1)[~alone], minlength=size).astype(np.float64)
-    between -= np.bincount((row * width + last)[~alone], minlength=size)
-    total: Reals = parts.reshape(apps, height, width) + between.reshape(apps, height, width).cumsum(axis=2)
-    return total[:, :, :columns]
+    edges = np.concatenate((np.where(longer, first + 1 - begin, end - begin), (end - last)[longer]))
+    parts = np.bincount(np.concatenate((at, to[longer])), edges, height * width)
+    begins, ends = at[longer] + 1, to[longer]
+    steps = np.repeat((1.0, -1.0), (len(begins), len(ends)))
+    between = np.bincount(np.concatenate((begins, ends)), steps, height * width)
+    total: Reals = between.reshape(height, width).cumsum(axis=1, dtype=np.float64)
+    total += parts.reshape(height, width)
+    return total[:, :columns]
