@@ -71,7 +71,12 @@ class RunFold:
     edges: set[tuple[int, int, int]] = field(default_factory=set)
     samples: list[list[Any]] = field(default_factory=list)
     node_samples: list[list[Any]] = field(default_factory=list)
-    """Rows of the tables of that name, but for texts that stand where ids will."""
+    """Rows of the tables of that name; texts that `host_ids` and `name_ids` do not hold stand where ids will."""
+    host_ids: Mapping[str, int] = field(default_factory=dict)
+    name_ids: Mapping[str, int] = field(default_factory=dict)
+    new_hosts: set[str] = field(default_factory=set)
+    new_names: set[str] = field(default_factory=set)
+    """Texts in samples that have no id yet."""
     rows: dict[str, dict[tuple[Any, ...], Row]] = field(default_factory=dict)
     """Tables that are written now and then: table → key → row, to be merged by `merge.RULES`."""
     first_seen: int = MAX_TIME
@@ -208,27 +213,35 @@ def _sample(fold: RunFold, r: TaskSample) -> None:
         _try_number(number)
     if fold.horizon is not None:
         _not_late(fold, r.at)
+    host = fold.host_ids.get(r.host) or _new(r.host, fold.new_hosts)
+    status = None if r.status is None else fold.name_ids.get(r.status) or _new(r.status, fold.new_names)
     fold.samples.append(
         [
-            fold.id, key, number, r.at, r.host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms,
+            fold.id, key, number, r.at, host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms,
             r.threads, r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary,
-            finite(r.memory_percent), r.status, r.cpu_num, 1 if r.shared else 0, 1 if r.last else 0, finite(r.interval),
+            finite(r.memory_percent), status, r.cpu_num, 1 if r.shared else 0, 1 if r.last else 0, finite(r.interval),
         ]
     )  # fmt: skip
 
 
 def _node_sample(fold: RunFold, r: NodeSample) -> None:
     _not_late(fold, r.at)
+    host = fold.host_ids.get(r.host) or _new(r.host, fold.new_hosts)
     gpus = json.dumps([_gpu(gpu) for gpu in r.gpus], separators=(",", ":")) if r.gpus else None
     fold.node_samples.append(
         [
-            fold.id, r.host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle,
+            fold.id, host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle,
             r.cpu_iowait, finite(r.load1), finite(r.load5), finite(r.load15), r.memory_total, r.memory_available,
             r.memory_used, r.swap_used, r.disk_read, r.disk_write, r.disk_total, r.disk_free, r.net_received,
             r.net_sent, r.cgroup_memory_limit, r.cgroup_memory_used, finite(r.cgroup_cpu_limit),
             finite(r.cpu_pressure), finite(r.memory_pressure), finite(r.io_pressure), gpus, r.processes,
         ]
     )  # fmt: skip
+
+
+def _new(text: str, texts: set[str]) -> str:
+    texts.add(text)
+    return text
 
 
 def _gpu(gpu: msgspec.Struct) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def rebuild(session: Session) -> None:
         rows = RunRows(session=session, names=translation, run=StoredRun(id=row["id"], row=row))
         after = -1
         while keys := session.task_keys(row["id"], after, CHUNK):
-            fold = rows.load(keys, {})
+            fold = rows.load(keys)
             rows.derive(fold)
             for table, texts in folded_names([fold]):
                 translation.provide(table, texts)

@@ -5,7 +5,7 @@ In: a write session that holds the run, and a `RunFold`. Out: rows and rollups i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
@@ -30,8 +30,8 @@ KEPT_BYTES: Final = 4096
 """How much of a record that was put aside is kept."""
 MAX_REASON: Final = 500
 _OF_TRIES: Final = frozenset({TaskDescribed, TaskState, TaskRunning, TaskEnded})
-_OF_TRY: Final = itemgetter(1, 2, 3)
-"""Task, try and time of a sample."""
+_OF_TASK: Final = itemgetter(1)
+"""Task of a sample."""
 _ZERO: Final = frozenset({"app", "runs_on"})
 """Columns of `tasks` in which 0 stands for 'not known'."""
 
@@ -70,9 +70,8 @@ def folded_names(folds: Iterable[RunFold]) -> list[tuple[Table, set[str]]]:
             hosts.add(row.host)
             kinds.add(row.failure)
             names.update((row.executor, row.worker, row.pool, row.block))
-        for table, samples in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
-            for at, dictionary in _name_places(table):
-                texts[dictionary].update({sample[at] for sample in samples})
+        hosts |= fold.new_hosts
+        names |= fold.new_names
         for name, rows in fold.rows.items():
             if name != "runs":
                 for values in _as_values(schema.metadata.tables[name], 0, rows):
@@ -93,33 +92,51 @@ class RunRows:
         self._tasks: dict[int, Values] = {}
         self._tries: dict[tuple[int, int], Values] = {}
 
-    @staticmethod
-    def origins(session: Session, run: int, wanted: Collection[str]) -> dict[str, int]:
-        """Index of every origin of a run; wanted ones that are new get the next indexes."""
+    def begin(self, origins: Mapping[str, int]) -> RunFold:
+        """A fold that holds nothing yet. `origins` are those that are known to be stored."""
+        self._tasks, self._tries = {}, {}
+        ids = self.names.ids
+        row, hosts, texts = self.run.row, ids(schema.hosts), ids(schema.names)
+        return RunFold(row["run"], origins, self.run.id, row["horizon"], host_ids=hosts, name_ids=texts)
+
+    def prepare(self, fold: RunFold, records: Sequence[Record], origins: Set[str]) -> None:
+        """Read what these records concern and the fold does not hold yet: origins, and the stored rows of tasks."""
+        if not origins <= fold.origins.keys():
+            fold.origins = self._origins(origins)
+        index = fold.origins
+        touched = {
+            index[r.origin] << NUMBER_BITS | r.number  # type: ignore[attr-defined]
+            for r in records
+            if type(r) in _OF_TRIES and 0 <= r.number <= NUMBER_MASK  # type: ignore[attr-defined]
+        }
+        self._read(fold, touched - fold.tasks.keys())
+
+    def load(self, touched: Collection[int]) -> RunFold:
+        """A fold that holds the stored rows of these tasks."""
+        fold = self.begin({})
+        self._read(fold, touched)
+        return fold
+
+    def _origins(self, wanted: Set[str]) -> dict[str, int]:
+        """Index of every origin of the run; wanted ones that are new get the next indexes."""
+        session, run = self.session, self.run.id
         known = {name: idx for _, idx, name in session.select(schema.origins, run, ("run",), [(run,)])}
-        absent = sorted(set(wanted) - known.keys())
+        absent = sorted(wanted - known.keys())
         new = {name: len(known) + i for i, name in enumerate(absent)}
         session.insert(schema.origins, [(run, idx, name) for name, idx in new.items()])
         return known | new
 
-    def prepare(self, records: Sequence[Record], origins: Mapping[str, int]) -> RunFold:
-        """A fold that holds the stored rows of all tasks that these records concern."""
-        named = {(r.origin, r.number) for r in records if type(r) in _OF_TRIES}  # type: ignore[attr-defined]
-        touched = [origins[origin] << NUMBER_BITS | number for origin, number in named if 0 <= number <= NUMBER_MASK]
-        return self.load(touched, origins)
-
-    def load(self, touched: Collection[int], origins: Mapping[str, int]) -> RunFold:
-        """A fold that holds the stored rows of these tasks."""
-        run, name = self.run.id, self.run.row["run"]
-        self._tasks = {values[1]: values for values in self.session.select_tasks(schema.tasks, run, touched)}
-        stored = self.session.select_tasks(schema.tries, run, self._tasks.keys())
-        self._tries = {(values[1], values[2]): values for values in stored}
-        fold = RunFold(name, origins, run, self.run.row["horizon"])
-        for key, values in zip(self._tasks, self._texts(schema.tasks, list(self._tasks.values())), strict=True):
+    def _read(self, fold: RunFold, touched: Collection[int]) -> None:
+        run = self.run.id
+        tasks = {values[1]: values for values in self.session.select_tasks(schema.tasks, run, touched)}
+        stored = self.session.select_tasks(schema.tries, run, tasks.keys())
+        tries = {(values[1], values[2]): values for values in stored}
+        for key, values in zip(tasks, self._texts(schema.tasks, list(tasks.values())), strict=True):
             fold.tasks[key] = TaskRow(*values[1:])
-        for at, values in zip(self._tries, self._texts(schema.tries, list(self._tries.values())), strict=True):
+        for at, values in zip(tries, self._texts(schema.tries, list(tries.values())), strict=True):
             fold.tries[at] = TryRow(*values[1:])
-        return fold
+        self._tasks |= tasks
+        self._tries |= tries
 
     def derive(self, fold: RunFold) -> None:
         """Set the derived columns of all rows in the fold."""
@@ -151,9 +168,12 @@ class RunRows:
         self._write_tries(fold, deltas, apps)
         session.insert_missing(schema.edges, [(run, *edge) for edge in sorted(fold.edges)])
         # In the order of their key: neighbours share a page, which then is left fuller, and found sooner.
-        fold.samples.sort(key=_OF_TRY)
-        new = session.insert_missing(schema.samples, self._named(schema.samples, fold.samples))
-        new += session.insert_missing(schema.node_samples, self._named(schema.node_samples, fold.node_samples))
+        # By task alone: of one task they came in the order of time, and comparing one number is soon done.
+        fold.samples.sort(key=_OF_TASK)
+        if fold.new_hosts or fold.new_names:
+            self._name_samples(fold)
+        new = session.insert_missing(schema.samples, fold.samples)
+        new += session.insert_missing(schema.node_samples, fold.node_samples)
         for name, rows in sorted(fold.rows.items()):
             if name != "runs":
                 self._write_rows(schema.metadata.tables[name], rows)
@@ -240,12 +260,17 @@ class RunRows:
         if any(row[column] != before[column] for column in before):
             self.session.update_run(tuple(row[column.name] for column in schema.runs.columns))
 
+    def _name_samples(self, fold: RunFold) -> None:
+        """Ids in the place of texts that had none when the samples were folded."""
+        for table, rows in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
+            for at, name in _name_places(table):
+                ids = self.names.ids(schema.metadata.tables[name])
+                for row in rows:
+                    if type(row[at]) is str:
+                        row[at] = ids[row[at]]
+
     def _ids(self, table: Table, rows: list[list[Any]]) -> list[Values]:
         """The rows with ids in the place of texts."""
-        return list(map(tuple, self._named(table, rows)))
-
-    def _named(self, table: Table, rows: list[list[Any]]) -> list[list[Any]]:
-        """The same rows, in which ids took the place of texts."""
         # What is unknown is NULL, but 0 in columns that indexes and rollups have for a key.
         zeros = _ZERO if table is schema.tasks else ()
         columns = table.c.keys()
@@ -255,7 +280,7 @@ class RunRows:
             for row in rows:
                 text = row[at]
                 row[at] = nothing if text is None else ids[text]
-        return rows
+        return list(map(tuple, rows))
 
     def _texts(self, table: Table, rows: Sequence[Values]) -> Iterator[Values]:
         """The rows with texts in the place of ids."""

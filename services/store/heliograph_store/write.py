@@ -6,6 +6,9 @@ One call is one transaction: decode, read the rows that the records concern, fol
 and change the rollups by new row minus old row. All of it happens while this writer alone holds the runs concerned, so
 any number of writers may run at once. Nothing depends on the order of records, and a record that comes again changes
 nothing.
+
+Records are decoded a few batches at a time and forgotten once they are folded: those of a whole commit would be many
+times what a processor's cache holds, and each look at one of them a wait for memory.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 from heliograph.messages import (
@@ -24,6 +26,7 @@ from heliograph.messages import (
     Aside,
     BadMessage,
     Batch,
+    Class,
     Record,
     TaskRecord,
     WatchOpened,
@@ -35,7 +38,7 @@ from heliograph_store.errors import StoreUnavailable
 from heliograph_store.fold import Late, RunFold
 from heliograph_store.names import Names, Translation
 from heliograph_store.runwrite import RunRows, StoredRun, folded_names, stored_runs
-from heliograph_store.session import Session, write_session
+from heliograph_store.session import write_session
 from heliograph_store.sql import BadValue, TryAgain
 from heliograph_store.store import Store
 from heliograph_store.values import harmless, shortened
@@ -66,26 +69,36 @@ class WriteResult:
     """Samples that were new."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Incoming:
-    """Decoded batches of one run."""
+    """Batches of one run."""
 
     run: str
-    records: list[Record] = field(default_factory=list)
-    batches: list[tuple[Batch, frozenset[str]]] = field(default_factory=list)
-    """With the ids of their records that are broken."""
-    broken: list[Aside] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
 
-    def ids(self) -> list[str]:
-        """Of `records`; made only for those who have to name one."""
-        return [i for batch, bad in self.batches for i in record_ids(batch) if i not in bad]
+    def groups(self) -> Iterator[list[Batch]]:
+        """Batches to be folded together: samples one by one; all others at once, for they share stored rows."""
+        samples = Class.SAMPLES.value
+        yield [batch for batch in self.batches if batch.cls != samples]
+        yield from ([batch] for batch in self.batches if batch.cls == samples)
 
 
 @dataclass
 class _Account:
+    kinds: Counter[type] = field(default_factory=Counter)
     aside: list[Aside] = field(default_factory=list)
+    broken: int = 0
     late: int = 0
     samples: int = 0
+
+    def result(self) -> WriteResult:
+        return WriteResult(
+            records=self.kinds.total() + self.broken,
+            counts={_TAGS[kind]: n for kind, n in self.kinds.items()},
+            aside=tuple(self.aside),
+            late=self.late,
+            samples=self.samples,
+        )
 
 
 class Writer:
@@ -94,7 +107,7 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._names = Names()
-        self._origins: dict[int, dict[str, int]] = {}
+        self._origins: dict[int, Mapping[str, int]] = {}
 
     def write(self, batches: Sequence[Batch]) -> WriteResult:
         """Return only after everything in these batches is committed.
@@ -113,19 +126,18 @@ class Writer:
             except TryAgain:
                 time.sleep(0.01 * 2**attempt)
             except BadValue:
-                if any(run.records for run in incoming):
-                    _make_harmless(incoming)
                 try:
-                    return self._transaction(incoming)
+                    return self._transaction(incoming, careful=True)
                 except BadValue as error:
                     raise BadMessage(f"the database cannot hold these values: {error}") from error
                 except TryAgain:
                     continue
         raise StoreUnavailable(f"{self._store.name}: {ATTEMPTS} deadlocks in a row")
 
-    def _transaction(self, incoming: Sequence[_Incoming]) -> WriteResult:
+    def _transaction(self, incoming: Sequence[_Incoming], *, careful: bool = False) -> WriteResult:
+        """`careful`: with every value of every record made such that the database can hold it."""
         account = _Account()
-        origins: dict[int, dict[str, int]] = {}
+        origins: dict[int, Mapping[str, int]] = {}
         with write_session(self._store) as session:
             translation = Translation(self._names, session)
             session.lock([part.run for part in incoming])
@@ -133,11 +145,13 @@ class Writer:
             folded = []
             for part in incoming:
                 run = stored[part.run]
-                origins[run.id] = self._run_origins(session, run.id, part.records)
                 rows = RunRows(session=session, names=translation, run=run)
-                fold = rows.prepare(part.records, origins[run.id])
-                asides = _fold(fold, part, account)
+                fold = rows.begin(self._origins.get(run.id, {}))
+                asides = []
+                for group in part.groups():
+                    asides += _fold(rows, fold, _Decoded.of(group, careful=careful), account)
                 rows.derive(fold)
+                origins[run.id] = fold.origins
                 folded.append((rows, fold, asides))
             # All names of all runs at once and sorted: two writers can only wait for each other, never deadlock.
             for table, texts in folded_names([fold for _, fold, _ in folded]):
@@ -146,27 +160,9 @@ class Writer:
                 account.samples += rows.write(fold, asides)
         translation.remember()
         self._remember_origins(origins)
-        counts = Counter(chain.from_iterable(map(type, part.records) for part in incoming))
-        return WriteResult(
-            records=sum(len(part.records) + len(part.broken) for part in incoming),
-            counts={_TAGS[kind]: n for kind, n in counts.items()},
-            aside=tuple(account.aside),
-            late=account.late,
-            samples=account.samples,
-        )
+        return account.result()
 
-    def _run_origins(self, session: Session, run: int, records: Sequence[Record]) -> dict[str, int]:
-        """Index of every origin in these records; new ones get the next indexes."""
-        # Asked for by exact type: `isinstance` and `getattr` cost many times as much, and this is once a record.
-        wanted = {record.origin for record in records if type(record) in _OF_TASKS}  # type: ignore[attr-defined]
-        if WatchOpened in set(map(type, records)):
-            wanted |= {r.origin for r in records if type(r) is WatchOpened and r.origin is not None}
-        known = self._origins.get(run, {})
-        if wanted <= known.keys():
-            return known
-        return RunRows.origins(session, run, wanted)
-
-    def _remember_origins(self, origins: Mapping[int, dict[str, int]]) -> None:
+    def _remember_origins(self, origins: Mapping[int, Mapping[str, int]]) -> None:
         if len(self._origins) > 1000:  # runs come and go while a writer stays
             self._origins.clear()
         self._origins.update(origins)
@@ -186,36 +182,65 @@ def _uncollected() -> Iterator[None]:
 
 
 def _incoming(batches: Sequence[Batch]) -> list[_Incoming]:
-    """Batches decoded and grouped by run."""
+    """Batches grouped by run."""
     runs: dict[str, _Incoming] = {}
     for batch in batches:
         if len(batch.run) > MAX_RUN or "\0" in batch.run:
             raise BadMessage(f"batch of a run whose id is longer than {MAX_RUN} characters or holds a NUL")
-        part = runs.setdefault(batch.run, _Incoming(batch.run))
-        good, broken = decode_records(batch)
-        if max((len(memoryview(raw)) for raw in batch.records), default=0) > LARGE:
-            good = [harmless(record) for record in good]
-        part.records += good
-        part.broken += broken
-        part.batches.append((batch, frozenset(aside.record_id for aside in broken)))
+        runs.setdefault(batch.run, _Incoming(batch.run)).batches.append(batch)
     return [runs[run] for run in sorted(runs)]
 
 
-def _make_harmless(incoming: Sequence[_Incoming]) -> None:
-    for part in incoming:
-        part.records = [shortened(harmless(record)) for record in part.records]
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """Records of some batches of a run."""
+
+    batches: Sequence[Batch]
+    records: list[Record]
+    broken: list[Aside]
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch], *, careful: bool) -> _Decoded:
+        records: list[Record] = []
+        broken: list[Aside] = []
+        for batch in batches:
+            good, bad = decode_records(batch)
+            if careful:
+                good = [shortened(harmless(record)) for record in good]
+            elif max(map(len, map(memoryview, batch.records)), default=0) > LARGE:  # type: ignore[arg-type]
+                good = [harmless(record) for record in good]
+            records += good
+            broken += bad
+        return cls(batches=batches, records=records, broken=broken)
+
+    def ids(self) -> list[str]:
+        """Of `records`; made only for those who have to name one."""
+        bad = {aside.record_id for aside in self.broken}
+        return [i for batch in self.batches for i in record_ids(batch) if i not in bad]
 
 
-def _fold(fold: RunFold, part: _Incoming, account: _Account) -> list[Aside]:
-    """Fold all records of a run in; returns those that could not be."""
-    asides = list(part.broken)
-    unusable = fold.add_all(part.records)
-    ids = part.ids() if unusable else []
+def _fold(rows: RunRows, fold: RunFold, decoded: _Decoded, account: _Account) -> list[Aside]:
+    """Fold these records in; returns those that could not be."""
+    asides = list(decoded.broken)
+    rows.prepare(fold, decoded.records, _origins(decoded.records))
+    unusable = fold.add_all(decoded.records)
+    ids = decoded.ids() if unusable else []
     for index, error in unusable:
         account.late += isinstance(error, Late)
-        asides.append(Aside(raw=encode(part.records[index]), reason=str(error), record_id=ids[index]))
+        asides.append(Aside(raw=encode(decoded.records[index]), reason=str(error), record_id=ids[index]))
+    account.kinds.update(map(type, decoded.records))
+    account.broken += len(decoded.broken)
     account.aside += asides
     return asides
+
+
+def _origins(records: Sequence[Record]) -> set[str]:
+    """All origins that these records name."""
+    # Asked for by exact type: `isinstance` and `getattr` cost many times as much, and this is once a record.
+    found = {record.origin for record in records if type(record) in _OF_TASKS}  # type: ignore[attr-defined]
+    if WatchOpened in set(map(type, records)):
+        found |= {r.origin for r in records if type(r) is WatchOpened and r.origin is not None}
+    return found
 
 
 __all__ = ["StoredRun", "WriteResult", "Writer"]
