@@ -52,6 +52,8 @@ from heliograph_store.store import connect
 from heliograph_store.write import Writer
 
 SECOND: Final = 1_000_000
+MEMORY: Final = 128 << 30
+"""Bytes of each node."""
 MIB: Final = 1 << 20
 START: Final = 1_790_000_000 * SECOND
 NODES: Final = 64
@@ -258,7 +260,8 @@ class Cluster:
                 TaskSample(
                     at=began + done, try_=attempt, host=host, pid=pid, cpu_user=cpu, cpu_system=cpu // 25, rss=used,
                     peak_rss=used, vms=rss * 3, threads=4, children=0, read_bytes=done * 20, write_bytes=done * 3,
-                    ctx_voluntary=done // 5000, ctx_involuntary=done // 90000, memory_percent=used / 2e9,
+                    ctx_voluntary=done // 5000, ctx_involuntary=done // 90000,
+                    memory_percent=round(100 * used / MEMORY, 3),  # as agents round it
                     status="running", cpu_num=step % 32, shared=shared, last=step == count, interval=10.0, **head,
                 )
             )  # fmt: skip
@@ -320,7 +323,7 @@ class Cluster:
     def _seen(self, node: int, at: int, *, active: bool = True) -> NodeSeen:
         return NodeSeen(
             at=at, host=_host(node), pool=f"pool-{node}", executor="htex", block=str(node * BLOCKS // NODES), pid=1900,
-            workers=self.per_node, cpu_count=32, memory_total=128 << 30, python="3.11.9", platform="Linux",
+            workers=self.per_node, cpu_count=32, memory_total=MEMORY, python="3.11.9", platform="Linux",
             active=active,
         )  # fmt: skip
 
@@ -334,7 +337,7 @@ class Cluster:
                 NodeSample(
                     at=at + node * 31_000, host=_host(node), cpu_count=32, cpu_percent=cpu, cpu_user=span * 28,
                     cpu_system=span, cpu_idle=span * 3, load1=cpu / 3, load5=30.0, load15=29.0,
-                    memory_total=128 << 30, memory_available=60 << 30, memory_used=int(cpu * (1 << 30) / 1.5),
+                    memory_total=MEMORY, memory_available=60 << 30, memory_used=int(cpu * (1 << 30) / 1.5),
                     swap_used=0, disk_read=span * 90, disk_write=span * 30, disk_total=800 << 30,
                     disk_free=(3 << 20) if node == FULL_NODE else 600 << 30, net_received=span * 12, net_sent=span * 7,
                     cpu_pressure=cpu / 20, memory_pressure=0.0, io_pressure=0.3, processes=300,

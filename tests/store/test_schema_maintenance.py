@@ -13,7 +13,7 @@ from heliograph.messages import NodeSample, TaskSample
 from heliograph_store import schema
 from heliograph_store.maintenance import SamplePolicy, Thinned, delete_run, tag_run, thin_samples
 from heliograph_store.migrate import migrate
-from heliograph_store.schema import MINUTE, PER_MINUTE, SUMMARY
+from heliograph_store.schema import IS_LAST, LEVEL_SHIFT, MINUTE, PER_MINUTE, SUMMARY
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
 from tests.store.stream import START, batch, batches, content, numbered, recorded_run
@@ -88,7 +88,7 @@ def test_thinning_to_one_a_minute_keeps_the_last_and_the_peak(store: Store) -> N
     policy = SamplePolicy(minute_after=HOUR)
     # Two of the three minutes are old enough.
     assert thin_samples(store, policy, now=T + HOUR + 2 * MINUTE + 1) == Thinned(samples=20, node_samples=10)
-    kept = [(s["at"] - T, s["level"], s["cpu_user"], s["peak_rss"]) for s in sampled(store)[:8]]
+    kept = [(s["at"] - T, s["flags"] >> LEVEL_SHIFT, s["cpu_user"], s["peak_rss"]) for s in sampled(store)[:8]]
     assert kept[:2] == [(50 * SECOND, PER_MINUTE, 5, 5), (110 * SECOND, PER_MINUTE, 11, 9)]
     assert kept[2:] == [((120 + 10 * i) * SECOND, 0, 12 + i, None) for i in range(6)]
     assert thin_samples(store, policy, now=T + HOUR + 2 * MINUTE + 1) == Thinned(samples=0, node_samples=0)
@@ -101,8 +101,9 @@ def test_thinning_to_a_summary_of_each_try(store: Store) -> None:
     policy = SamplePolicy(minute_after=MINUTE, summary_after=HOUR)
     thin_samples(store, policy, now=T + HOUR + 20 * MINUTE)
     thin_samples(store, policy, now=T + 2 * HOUR)
-    found = [(s["task"], s["at"] - T, s["level"], s["cpu_user"], s["peak_rss"], s["last"]) for s in sampled(store)]
-    assert found == [(1, 29 * MINUTE, SUMMARY, 29, 15, 1), (2, 9 * MINUTE, SUMMARY, 9, 5, 1)]
+    found = [(s["task"], s["at"] - T, s["flags"], s["cpu_user"], s["peak_rss"]) for s in sampled(store)]
+    flags = SUMMARY << LEVEL_SHIFT | IS_LAST
+    assert found == [(1, 29 * MINUTE, flags, 29, 15), (2, 9 * MINUTE, flags, 9, 5)]
 
 
 def test_without_a_policy_nothing_is_deleted(store: Store) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
-from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import inspect, select, text
 
-from heliograph_store import migrate as module
 from heliograph_store import schema
 from heliograph_store.migrate import check, current, head, migrate
 from heliograph_store.read.apps import app_summaries
@@ -18,6 +17,7 @@ from heliograph_store.read.runs import find_run
 from heliograph_store.store import Store, connect
 from heliograph_store.write import Writer
 from tests.store.fresh import expected_rollups, stored_rollups
+from tests.store.older import upgrade_to
 from tests.store.stream import batches, content, numbered, recorded_run
 
 OLD_ROLLUPS = ("run_states", "run_buckets")
@@ -39,24 +39,17 @@ def recorded(tmp_path: Path) -> Iterator[Store]:
 def old(database_url: str, recorded: Store) -> str:
     """The same rows in a database of revision 0001: without what came with 0002."""
     store = connect(database_url)
-    scripts = module._scripts()
     with store.transaction() as connection:
-
-        def steps(revision: object, _context: object) -> object:
-            return scripts._upgrade_revs("0001", revision)
-
-        with EnvironmentContext(module._config(), scripts, fn=steps, destination_rev="0001") as environment:
-            environment.configure(connection=connection, transactional_ddl=True)
-            environment.run_migrations()
+        upgrade_to(connection, "0001")
         found = inspect(connection)
         with recorded.connection() as source:
             for name in set(found.get_table_names()) - {"alembic_version", "meta"}:
                 table = schema.metadata.tables[name]
-                columns = [table.c[column["name"]] for column in found.get_columns(name)]
-                rows = [dict(row) for row in source.execute(select(*columns)).mappings()]
+                columns = [column["name"] for column in found.get_columns(name)]
+                rows = [_as_before(name, dict(row)) for row in source.execute(select(table)).mappings()]
                 if rows:
-                    marks = ", ".join(f":{c.name}" for c in columns)
-                    names = ", ".join(c.name for c in columns)
+                    marks = ", ".join(f":{column}" for column in columns)
+                    names = ", ".join(columns)
                     connection.execute(text(f"INSERT INTO {name} ({names}) VALUES ({marks})"), rows)
         for dictionary in ("apps", "hosts", "names", "runs"):
             if not store.sqlite:
@@ -64,6 +57,14 @@ def old(database_url: str, recorded: Store) -> str:
                 connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{dictionary}', 'id'), {newest})"))
     store.close()
     return database_url
+
+
+def _as_before(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    if table != "samples":
+        return row
+    flags, milli = row["flags"], row["memory_milli"]
+    old = {"level": 0, "last": flags & 1, "shared": flags >> 1 & 1}
+    return row | old | {"memory_percent": None if milli is None else milli / 1000}
 
 
 def test_all_that_is_derived_is_made_anew(old: str, recorded: Store) -> None:

@@ -148,7 +148,7 @@ def test_samples_count_once(store: Store) -> None:
     assert write(store, sample, node).samples == 2
     assert write(store, sample, node, sample).samples == 0
     found = one(store, schema.samples)
-    assert (found["rss"], found["memory_percent"], found["interval"]) == (5, None, None)
+    assert (found["rss"], found["memory_milli"], found["interval"]) == (5, None, None)
     assert (one(store, schema.node_samples)["load1"], one(store, schema.node_samples)["cpu_percent"]) == (None, 3.5)
 
 

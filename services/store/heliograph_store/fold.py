@@ -39,9 +39,9 @@ from heliograph.messages import (
 )
 from heliograph_store import tasks
 from heliograph_store.merge import RULES, Row, merge
-from heliograph_store.schema import DEPENDENCY, NUMBER_BITS, NUMBER_MASK, RAW
+from heliograph_store.schema import DEPENDENCY, IS_LAST, IS_SHARED, NUMBER_BITS, NUMBER_MASK, RAW
 from heliograph_store.tasks import RUNNING, RUNNING_ENDED, TaskRow, TryRow
-from heliograph_store.values import MAX_TIME, finite
+from heliograph_store.values import MAX_TIME, finite, thousandths
 
 MAX_TRY: Final = (1 << 31) - 1
 MAX_TOLD: Final = 1 << 40
@@ -217,9 +217,9 @@ def _sample(fold: RunFold, r: TaskSample) -> None:
     status = None if r.status is None else fold.name_ids.get(r.status) or _new(r.status, fold.new_names)
     fold.samples.append(
         [
-            fold.id, key, number, r.at, host, r.pid, RAW, r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms,
-            r.threads, r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary,
-            finite(r.memory_percent), status, r.cpu_num, 1 if r.shared else 0, 1 if r.last else 0, finite(r.interval),
+            fold.id, key, number, r.at, host, r.pid, (IS_LAST if r.last else 0) | (IS_SHARED if r.shared else 0),
+            r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms, r.threads, r.children, r.read_bytes, r.write_bytes,
+            r.ctx_voluntary, r.ctx_involuntary, thousandths(r.memory_percent), status, r.cpu_num, finite(r.interval),
         ]
     )  # fmt: skip
 

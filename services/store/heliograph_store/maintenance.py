@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, text, update
 
 from heliograph_store import schema
 from heliograph_store.postgres_session import run_lock_key
-from heliograph_store.schema import MINUTE, PER_MINUTE, SUMMARY
+from heliograph_store.schema import IS_LAST, IS_SHARED, LEVEL_SHIFT, MINUTE, PER_MINUTE, SUMMARY
 from heliograph_store.store import Store
 
 
@@ -126,12 +126,12 @@ _OF_SPAN = {
 
 def _thin(connection: Connection, run: int, cut: int, level: int) -> int:
     span = f"o.run = :run AND o.at < :cut AND {_OF_SPAN[level]}"
-    values = {"run": run, "cut": cut, "level": level}
-    of_run = "s.run = :run AND s.at < :cut AND s.level < :level"
+    values = {"run": run, "cut": cut, "level": level << LEVEL_SHIFT}
+    of_run = "s.run = :run AND s.at < :cut AND s.flags < :level"
     # The last of each span takes over the peak, then all others go.
     connection.execute(
         text(
-            "UPDATE samples AS s SET level = :level, peak_rss = "  # noqa: S608
+            f"UPDATE samples AS s SET flags = (s.flags & {IS_LAST | IS_SHARED}) | :level, peak_rss = "  # noqa: S608
             f"(SELECT max(coalesce(o.peak_rss, o.rss)) FROM samples AS o WHERE {span}) "
             f"WHERE {of_run} AND NOT EXISTS (SELECT 1 FROM samples AS o WHERE {span} AND o.at > s.at)"
         ),

@@ -26,7 +26,7 @@ from heliograph_store.rebuild import rebuild
 from heliograph_store.schema import meta, metadata
 from heliograph_store.session import session_on
 from heliograph_store.store import Store, connect
-from heliograph_store.views import VIEWS, create_views
+from heliograph_store.views import renew_views
 
 APPLICATION: Final = "heliograph"
 _ADVISORY: Final = 0x48454C494F  # 'HELIO': the same for every version, or two of them would not exclude each other
@@ -45,7 +45,7 @@ def migrate(url: str) -> str:
             revision = _revision(connection)
             if revision != head():
                 _upgrade(connection)
-                _complete(connection, anew=revision is not None)
+                _complete(connection, derive=revision is not None and _derives_since(revision))
             return head()
     finally:
         store.close()
@@ -134,13 +134,16 @@ def _upgrade(connection: Connection) -> None:
         environment.run_migrations()
 
 
-def _complete(connection: Connection, *, anew: bool) -> None:
-    """What needs no revisions, because it follows from the tables: views, and, in a database that was there before,
-    derived columns and rollups."""
-    if not set(VIEWS) & set(inspect(connection).get_view_names()):
-        for statement in create_views(connection.dialect.name):
-            connection.execute(text(statement))
-    if anew:
+def _derives_since(revision: str) -> bool:
+    """Whether one of the revisions after this one changed what is derived."""
+    return any(script.module.DERIVES for script in _scripts().iterate_revisions("head", revision))
+
+
+def _complete(connection: Connection, *, derive: bool) -> None:
+    """What needs no revisions, because it follows from the tables: views, and derived columns and rollups."""
+    for statement in renew_views(connection.dialect.name):
+        connection.execute(text(statement))
+    if derive:
         raw = connection.connection.driver_connection
         assert isinstance(raw, (sqlite3.Connection, psycopg.Connection))  # noqa: S101 — the two drivers of `connect`
         rebuild(session_on(raw))

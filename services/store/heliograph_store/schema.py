@@ -45,7 +45,9 @@ DEPENDENCY: Final = -1
 """`edges.join_try` of a dependency; joins have the number of the try that joined."""
 MINUTE: Final = 60_000_000
 RAW, PER_MINUTE, SUMMARY = 0, 1, 2
-"""`samples.level`: as measured, thinned to one a minute, thinned to one a try."""
+"""A sample's level: as measured, thinned to one a minute, thinned to one a try."""
+IS_LAST, IS_SHARED, LEVEL_SHIFT = 1, 2, 2
+"""`samples.flags`: the try's last one, of a process that ran others too, and above these bits its level."""
 OPEN: Final = 64
 """`tries.octave` of a try that began and has not ended."""
 NOBODY: Final = 0
@@ -251,7 +253,7 @@ samples = _table(
     _key("at"),
     _key("host"),
     _key("pid"),
-    _flag("level"),
+    Column("flags", SmallInteger, nullable=False),
     _int("cpu_user"),
     _int("cpu_system"),
     _int("rss"),
@@ -263,13 +265,13 @@ samples = _table(
     _int("write_bytes"),
     _int("ctx_voluntary"),
     _int("ctx_involuntary"),
-    _real("memory_percent"),
+    _real("memory_milli"),  # thousandths of a percent of the node's memory
     _int("status"),
     _int("cpu_num"),
-    _flag("shared"),
-    _flag("last"),
     _real("interval"),  # seconds
 )
+"""The largest table. A column costs a byte in every row, so three small ones are one, `flags`; and SQLite keeps a real
+number without a fraction in as few bytes as an integer, so `memory_milli` has the unit in which agents measure."""
 
 node_samples = _table(
     "node_samples",

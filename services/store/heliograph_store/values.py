@@ -51,6 +51,18 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def thousandths(percent: float | None) -> float | None:
+    """A percentage in thousandths of a percent, without a fraction where `percent` has no more than three digits of it:
+    divided by 1000, that is the very same number again."""
+    if percent is None:
+        return None
+    scaled = percent * 1000
+    if not math.isfinite(scaled):
+        return None
+    whole = float(round(scaled))
+    return whole if whole / 1000 == percent else scaled
+
+
 _R = TypeVar("_R", bound=Record)
 
 

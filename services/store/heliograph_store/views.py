@@ -86,6 +86,19 @@ def create_views(dialect: str) -> list[str]:
     return [*(_ZONES if d is _POSTGRESQL else ()), *views]
 
 
+def renew_views(dialect: str) -> list[str]:
+    """The statements that make all views anew, whether they are there or not. On PostgreSQL in place: views of users'
+    own that read them stay."""
+    if _dialect(dialect) is _SQLITE:
+        return [*(f'DROP VIEW IF EXISTS "{name}"' for name in VIEWS), *create_views(dialect)]
+    return [
+        statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+        .replace("CREATE MATERIALIZED VIEW", "CREATE MATERIALIZED VIEW IF NOT EXISTS", 1)
+        .replace("CREATE UNIQUE INDEX", "CREATE UNIQUE INDEX IF NOT EXISTS", 1)
+        for statement in create_views(dialect)
+    ]
+
+
 def drop_views(dialect: str) -> list[str]:
     """The statements that remove what `create_views` created."""
     views = [f'DROP VIEW "{name}"' for name in VIEWS]
@@ -194,7 +207,7 @@ def _resource(d: _Dialect) -> str:
         "timestamp": d.time.format("m.at"),
         "resource_monitoring_interval": _real("COALESCE(NULLIF(m.interval, 0), r.sample_interval)"),
         "psutil_process_pid": "CAST(m.pid AS BIGINT)",
-        "psutil_process_memory_percent": "m.memory_percent",
+        "psutil_process_memory_percent": "m.memory_milli / 1000",
         "psutil_process_children_count": _real("m.children"),
         "psutil_process_time_user": _real("m.cpu_user") + " / 1000000",
         "psutil_process_time_system": _real("m.cpu_system") + " / 1000000",

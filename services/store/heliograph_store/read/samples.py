@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Double, Table, cast, func, select
 
 from heliograph_store.read.query import beyond, fetch, flag, page_size
-from heliograph_store.schema import hosts, names, node_samples, samples
+from heliograph_store.schema import IS_LAST, IS_SHARED, hosts, names, node_samples, samples
 from heliograph_store.store import Store
 
 MAX_BUCKETS = 2000
@@ -141,9 +141,10 @@ def task_samples(
     """
     m = samples.c
     key = (m.try_, m.at, m.host, m.pid)  # two processes of a try can be sampled in the same microsecond
-    plain = [c for c in m if c.name not in {"run", "host", "status", "level"}]
+    plain = [c for c in m if c.name not in {"run", "host", "status", "memory_milli"}]
+    percent = (m.memory_milli / 1000).label("memory_percent")
     query = (
-        select(*plain, m.host.label("host_id"), hosts.c.name.label("host"), names.c.name.label("status"))
+        select(*plain, percent, m.host.label("host_id"), hosts.c.name.label("host"), names.c.name.label("status"))
         .select_from(samples.outerjoin(hosts, hosts.c.id == m.host).outerjoin(names, names.c.id == m.status))
         .where(m.run == run_id, m.task == task)
         .order_by(*key)
@@ -174,7 +175,7 @@ def task_series(store: Store, run_id: int, task: int, *, buckets: int = 300) -> 
             cast(func.avg(m.rss), Double).label("rss"),
             func.max(m.rss).label("rss_peak"),
             *(func.max(m[name]).label(name) for name in highest),
-            func.max(m.shared).label("shared"),
+            func.max(m.flags.bitwise_and(IS_SHARED)).label("shared"),
         )
         .where(chosen)
         .group_by(m.try_, bucket)
@@ -249,7 +250,8 @@ def node_series(
 
 def _task_sample(row: dict[str, Any]) -> TaskSample:
     key = (row["try_"], row["at"], row.pop("host_id"), row["pid"])
-    known = {"pid": row["pid"] or None, "shared": flag(row["shared"]), "last": flag(row["last"])}
+    flags = row.pop("flags")
+    known = {"pid": row["pid"] or None, "shared": bool(flags & IS_SHARED), "last": bool(flags & IS_LAST)}
     return TaskSample(**{**row, **known, "key": key})
 
 

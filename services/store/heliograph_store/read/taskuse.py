@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Double, Select, case, cast, func, select
 
 from heliograph_store.read.grid import NOTHING, SECOND, Grid, Series, Window, grid_over, real, sample_interval, whole
 from heliograph_store.read.query import fetch
-from heliograph_store.schema import apps, samples, tasks, tries
+from heliograph_store.schema import IS_SHARED, apps, samples, tasks, tries
 from heliograph_store.store import Store
 
 MANY_SAMPLES: Final = 40_000
@@ -54,7 +54,7 @@ def app_use(store: Store, run_id: int, app: str | None = None, *, buckets: int =
     """
     if _more_than(store, run_id, MANY_SAMPLES):
         return None
-    chosen = (samples.c.run == run_id) & (func.coalesce(samples.c.shared, 0) == 0)
+    chosen = (samples.c.run == run_id) & (samples.c.flags.bitwise_and(IS_SHARED) == 0)
     if app is not None:
         of_app = select(apps.c.id).where(apps.c.name == app).scalar_subquery()
         chosen = chosen & samples.c.task.in_(select(tasks.c.task).where(tasks.c.run == run_id, tasks.c.app == of_app))

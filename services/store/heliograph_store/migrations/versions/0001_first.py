@@ -361,6 +361,7 @@ Index("ix_failures_type", failures.c.run, failures.c.exc_type)
 
 revision = "0001"
 down_revision = None
+DERIVES = False
 
 
 def upgrade() -> None:

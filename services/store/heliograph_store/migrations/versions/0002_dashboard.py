@@ -8,6 +8,8 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+DERIVES = True
+"""Whether what is derived has to be made anew after it."""
 
 
 def upgrade() -> None:
