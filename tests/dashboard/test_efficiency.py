@@ -104,6 +104,13 @@ def test_more_workers_at_work_than_were_registered_make_room_and_not_more_than_a
     assert seconds(share) == (300, 300)
 
 
+def test_parsls_own_threads_are_nobodys_workers() -> None:
+    # 2 workers × 100 s, busy all the time; beside them Parsl's own thread ran two joins of a moment.
+    own = Pool(key=("n1", "own"), host="n1", executor="_parsl_internal", workers=None, since=0, until=100 * S)
+    tries = [stint("p", 0, 0, 100), stint("p", 1, 0, 100), stint("own", 7, 10, 11), stint("own", 7, 20, 21)]
+    assert seconds(worker_share(occupation([pool("p", 2, 0, 100), own], tries))) == (200, 200)
+
+
 def test_work_outside_of_what_a_pool_told_extends_it() -> None:
     # Registered 10–50, but its worker ran 0–20 and 80–100: it was there for 100 s.
     share = worker_share(occupation([pool("p", 1, 10, 50)], [stint("p", 0, 0, 20), stint("p", 0, 80, 100)]))
@@ -153,6 +160,13 @@ def test_a_try_that_keeps_more_cores_busy_than_it_asked_for_counts_with_those() 
 def test_clock_ticks_are_no_further_core() -> None:
     share = cpu_share([stint("p", 0, 0, 10, cpu=int(10.03 * S))])
     assert (share.ratio, share.over) == (1.0, 0)
+
+
+def test_what_measuring_a_short_try_takes_is_no_further_core() -> None:
+    # 0.2 ms in which 0.5 ms of CPU time were counted, of which measuring took part; and 20 ms with 39 ms, on two cores.
+    share = cpu_share([stint("p", 0, 0, 0.0002, cpu=500), stint("p", 0, 1, 1.02, cpu=39_000)])
+    assert (share.used, share.available) == (39_200, 40_200)
+    assert (share.tries, share.over) == (2, 1)
 
 
 def test_tries_without_cpu_times_count_on_neither_side() -> None:

@@ -72,6 +72,15 @@ def test_a_bar_is_as_long_as_its_try_and_lies_on_its_workers_lane() -> None:
     assert made.figure["layout"]["yaxis"]["ticktext"] == ["<b>n0</b>  0", "<b>n1</b>  0", "2", "10"]
 
 
+def test_many_apps_have_room_above_the_lanes() -> None:
+    def height(apps: int) -> int:
+        tries = [one(i, i, i + 1, app=f"an_app_with_a_name_{i:03}") for i in range(apps)]
+        return tries_figure(tries, [], window(), apps=[], theme="light")[1].height
+
+    assert height(2) < height(16) < height(40)
+    assert height(400) - height(2) == 9 * 20
+
+
 def test_a_try_without_an_end_grows_until_now_and_of_a_lost_run_ends_at_its_last_sign() -> None:
     _, alive = tries_figure([one(1, 10, None)], [], window(), apps=["a"], theme="light")
     assert bars(alive.figure)["1"] == (10, 80, 0)

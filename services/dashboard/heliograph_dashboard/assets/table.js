@@ -49,9 +49,11 @@
       case "state": return badge(show.label(value), show.colour(value));
       case "run_state": return badge(String(value), show.runColour(value));
       case "flag": return value ? "yes" : "no";
-      case "app": return h("span", { className: "hg-app", title: String(value) }, dot(data[field + "_colour"] || "#868e96"), String(value));
+      case "app": return h("span", { className: "hg-app", title: String(value) }, dot(data[field + "_colour"] || "#868e96"), h("span", { className: "hg-app-name" }, String(value)));
       case "badge": return badge(String(value), data[field + "_colour"] || "#868e96");
       case "code": return h("span", { className: "hg-code", title: String(value) }, String(value));
+      case "place": return h("span", { className: "hg-code", title: String(value) }, String(value).replace(/^[^ ]*\//, ""));
+      case "exception": return h("span", { title: String(value) }, String(value).replace(/^(?:\w+\.)+(?=\w+$)/, ""));
       default: return h("span", { title: String(value) }, String(value));
     }
   }

@@ -101,7 +101,7 @@ def _column(column: Column, sort: str) -> dict[str, Any]:
     if column.width:
         definition |= {"minWidth": column.width, "width": column.width}
     else:
-        definition |= {"flex": 1, "minWidth": 120}
+        definition |= {"flex": 1, "minWidth": column.least}
     if column.tip:
         definition["headerTooltip"] = column.tip
     if column.sort:

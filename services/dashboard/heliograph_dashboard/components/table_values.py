@@ -17,10 +17,11 @@ from heliograph_store.read.runs import Run
 
 Kind = Literal[
     "text", "code", "number", "percent", "duration", "bytes", "time", "state", "run_state", "flag", "bar", "app",
-    "badge",
+    "badge", "place", "exception",
 ]  # fmt: skip
 """How a value is shown. 'duration' and 'time' are microseconds, 'bar' a mapping of states to counts, 'percent' a share
-of one; the colour of an 'app' or a 'badge' stands in the row as '<field>_colour'."""
+of one; the colour of an 'app' or a 'badge' stands in the row as '<field>_colour'. Of a 'place' the file shows without
+its folders, of an 'exception' the class without its module; the whole is told on hover."""
 
 SIZES: Final = ("25", "50", "100", "200")
 DEFAULT_SIZE: Final = 50
@@ -36,6 +37,8 @@ class Column:
     kind: Kind = "text"
     width: int | None = None
     """Pixels at least; what is left over goes to columns without one."""
+    least: int = 160
+    """Pixels at least of a column without width."""
     sort: bool = False
     link: str | None = None
     tip: str = ""

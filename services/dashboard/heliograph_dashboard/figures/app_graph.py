@@ -28,6 +28,8 @@ WIDE, HIGH = 0.37, 0.36
 """Half of a card's width and height, where columns and rows are 1 apart."""
 COLUMN, ROW = 164, 92
 """Pixels that a column and a row should have at least."""
+SCREEN: Final = 1000
+"""Pixels that columns share at least, when they need no more."""
 _STEPS = np.linspace(0.0, 1.0, 21)
 
 
@@ -43,9 +45,8 @@ class Card:
     def tasks(self) -> int:
         return sum(self.states.values())
 
-    @property
-    def title(self) -> str:
-        return f"{self.others} more apps" if self.others else app_label(self.app, 17)
+    def title(self, length: int) -> str:
+        return f"{self.others} more apps" if self.others else app_label(self.app, length)
 
 
 class Link(NamedTuple):
@@ -80,14 +81,15 @@ def app_figure(counts: Sequence[AppCounts], edges: Sequence[AppEdge], *, colour:
     colours = app_colours(count.app for count in counts)
     shapes: list[Figure] = []
     notes: list[Figure] = []
+    high = max((y for _, y in places), default=0.0)
+    wide = max((x for x, _ in places), default=0.0)
+    column = max(COLUMN, SCREEN / (wide + 1.1))
     for card, (x, y) in zip(cards, places, strict=True):
         paint = colours[card.app] if colour == "app" else GROUP[_leading(card.states)]
         shapes += _card_shapes(card, x, y, paint, theme)
-        notes += _card_texts(card, x, y, theme)
+        notes += _card_texts(card, x, y, theme, round((2 * WIDE - 0.05) * column / 8))
     traces = list(_link_traces(links, ways, theme, notes))
     traces.append(_hover_trace(cards, links, places))
-    high = max((y for _, y in places), default=0.0)
-    wide = max((x for x, _ in places), default=0.0)
     axis = {"visible": False, "fixedrange": False}
     figure = {
         "data": traces,
@@ -184,11 +186,11 @@ def _card_shapes(card: Card, x: float, y: float, paint: str, theme: str | None) 
             left += room * share
 
 
-def _card_texts(card: Card, x: float, y: float, theme: str | None) -> Iterator[Figure]:
+def _card_texts(card: Card, x: float, y: float, theme: str | None, length: int) -> Iterator[Figure]:
     dark = theme == "dark"
     text = {"x": x - WIDE + 0.05, "xanchor": "left", "showarrow": False, "align": "left"}
     yield {
-        **text, "y": y - HIGH + 0.17, "text": f"<b>{card.title}</b>",
+        **text, "y": y - HIGH + 0.17, "text": f"<b>{card.title(length)}</b>",
         "font": {"size": 13, "color": "#d6dde5" if dark else "#1f2933"},
     }  # fmt: skip
     groups = by_group(card.states)
@@ -283,7 +285,7 @@ def _hover_trace(
         waits[end] = waits.get(end, 0) + link.total
     x, y, texts, apps = [], [], [], []
     for index, (card, place) in enumerate(zip(cards, places, strict=True)):
-        lines = [f"<b>{card.title if card.others else app_label(card.app, 80)}</b>", f"{card.tasks:,} tasks"]
+        lines = [f"<b>{card.title(80)}</b>", f"{card.tasks:,} tasks"]
         lines += [f"{n:,} {state_label(s)}" for s, n in sorted(card.states.items(), key=lambda item: -item[1]) if n]
         lines.append(f"waits {waits.get(index, 0):,} times for others")
         for shift in (-0.24, -0.12, 0.0, 0.12, 0.24):

@@ -33,6 +33,7 @@ from heliograph_dashboard.figures.timeline_scene import (
     between_hosts,
     frame,
     lane_axis,
+    legend_room,
 )
 from heliograph_store.read.busy import Busy
 from heliograph_store.read.nodes import Node
@@ -77,7 +78,7 @@ def _bars(scene: Scene) -> Drawing:
     layout = frame(scene.window, scene.theme)
     layout |= {"barmode": "overlay", "bargap": 0, "yaxis": lane_axis(lanes, len(lanes), 1, layout["yaxis"])}
     layout["shapes"] = between_hosts(lanes, 1, scene.theme)
-    height = HEAD + (LANE * max(FEWEST, len(lanes)) if len(lanes) <= NAMED_LANES else 620)
+    height = HEAD + legend_room(traces) + (LANE * max(FEWEST, len(lanes)) if len(lanes) <= NAMED_LANES else 620)
     return Drawing(figure={"data": traces, "layout": layout}, height=height, lanes=len(lanes))
 
 

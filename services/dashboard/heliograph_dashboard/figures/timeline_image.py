@@ -26,6 +26,7 @@ from heliograph_dashboard.figures.timeline_scene import (
     between_hosts,
     frame,
     lane_axis,
+    legend_room,
 )
 
 MOST_APPS: Final = 15
@@ -68,10 +69,10 @@ def image(scene: Scene) -> Drawing:
     layout = frame(window, scene.theme)
     layout["yaxis"] = lane_axis(lanes, height, grid.lanes_a_row, layout["yaxis"])
     layout["shapes"] = between_hosts(lanes, grid.lanes_a_row, scene.theme)
-    legend = _legend(scene, shown, others=len(number) > len(shown))
+    traces = [heat, *_legend(scene, shown, others=len(number) > len(shown)), *_failed_cells(scene, grid.lanes_a_row)]
     return Drawing(
-        figure={"data": [heat, *legend, *_failed_cells(scene, grid.lanes_a_row)], "layout": layout},
-        height=HEAD + max(240, min(620, LANE * height)),
+        figure={"data": traces, "layout": layout},
+        height=HEAD + legend_room(traces) + max(240, min(620, LANE * height)),
         lanes=len(lanes),
         names={
             "apps": [*(NO_APP if app is None else cut(app, 80) for app in shown), "another app"],

@@ -5,7 +5,7 @@ In: tries of a window and their lanes. Out: parts of plotly figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -24,6 +24,10 @@ FEWEST: Final = 4
 """Lanes that there is room for at least."""
 HEAD: Final = 96
 """Pixels above and below the lanes."""
+LEGEND_ROW: Final = 20
+"""Pixels of a row of the legend, of which HEAD has room for one."""
+LEGEND_WIDTH: Final = 900
+MOST_LEGEND_ROWS: Final = 10
 OTHERS: Final = "#868e96"
 FAILED: Final = STATE["failed"]
 LOST: Final = "#f08c00"
@@ -89,9 +93,26 @@ def frame(window: Window, theme: str | None) -> Figure:
         "dragmode": "zoom",
         "clickmode": "event",
         "showlegend": True,
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "uirevision": "legend"},
+        "legend": {
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.01,
+            "x": 0,
+            "tracegroupgap": 0,
+            "uirevision": "legend",
+        },
         "uirevision": f"{window.since}",
     }
+
+
+def legend_room(traces: Iterable[Figure]) -> int:
+    """Pixels that the legend needs beyond its first row, on a narrow screen: it would lie upon the lanes otherwise."""
+    rows, used = 0, LEGEND_WIDTH
+    for trace in traces:
+        if trace.get("showlegend", True) and trace.get("name"):
+            width = 50 + 7 * len(trace["name"])
+            rows, used = (rows + 1, width) if used + width > LEGEND_WIDTH else (rows, used + width)
+    return LEGEND_ROW * max(0, min(rows, MOST_LEGEND_ROWS) - 1)
 
 
 def lane_axis(lanes: Sequence[Lane], rows: int, a_row: int, axis: Figure) -> Figure:

@@ -199,17 +199,17 @@ TABLE: Final = Table(
     sort="task",
     columns=(
         Column(
-            field="task", title="Task", kind="number", width=100, sort=True, link="href", tip="In order of submission"
+            field="task", title="Task", kind="number", width=84, sort=True, link="href", tip="In order of submission"
         ),
-        Column(field="app", title="App", kind="app", link="app_href"),
-        Column(field="state", title="State", kind="state", width=150),
-        Column(field="began", title="Began", kind="time", width=170, sort=True, tip="The latest try's function"),
-        Column(field="took", title="Ran", kind="duration", width=100, sort=True, tip="The latest try's function"),
+        Column(field="app", title="App", kind="app", link="app_href", least=200),
+        Column(field="state", title="State", kind="state", width=146),
+        Column(field="began", title="Began", kind="time", width=166, sort=True, tip="The latest try's function"),
+        Column(field="took", title="Ran", kind="duration", width=92, sort=True, tip="The latest try's function"),
         Column(field="memory", title="Memory", kind="bytes", width=96, tip="Peak of the latest try"),
-        Column(field="host", title="Host", link="host_href", width=170),
-        Column(field="executor", title="Executor", width=110),
+        Column(field="host", title="Host", link="host_href", width=130),
+        Column(field="executor", title="Executor", width=92),
         Column(field="tries", title="Tries", kind="number", width=70),
-        Column(field="note", title="Note", width=120),
+        Column(field="note", title="Note", width=104),
     ),
     filters=(
         Filter(name="text", label="Text in app, paths, inputs"),

@@ -30,6 +30,10 @@ PoolKey = tuple[str | None, str]
 
 ERROR: Final = 0.1
 """Cores: less than this above a whole number is how CPU times are measured, not another core."""
+MEASURING: Final = 1_000
+"""Microseconds of CPU time that a try can have from being measured: a short one did not use another core for that."""
+OWN: Final = "_parsl_internal"
+"""Parsl's executor for its own threads, which run joins: nobody gave them to the run, so they count on neither side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +140,14 @@ class Occupied:
 
 def occupation(pools: Iterable[Pool], stints: Iterable[Stint]) -> list[Occupied]:
     """Each pool with the busy time of its workers; tries of a pool that nobody registered make one."""
-    by_pool = grouped_by(stints, lambda stint: stint.pool)
     known = {pool.key: pool for pool in pools}
+    own = {key for key, pool in known.items() if pool.executor == OWN}
+    by_pool = grouped_by((stint for stint in stints if stint.pool not in own), lambda stint: stint.pool)
     for key, some in by_pool.items():
         if key not in known:
             since, until = min(s.began for s in some), max(s.ended for s in some)
             known[key] = Pool(key=key, host=key[0], executor=None, workers=None, since=since, until=until)
-    return [_occupied(pool, by_pool.get(key, [])) for key, pool in known.items()]
+    return [_occupied(pool, by_pool.get(key, [])) for key, pool in known.items() if key not in own]
 
 
 def _occupied(pool: Pool, stints: Sequence[Stint]) -> Occupied:
@@ -165,7 +170,7 @@ def cpu_share(stints: Iterable[Stint]) -> Share:
         if stint.cpu is None or ran <= 0:
             continue
         asked = stint.cores or 1.0
-        cores = max(asked, float(ceil(stint.cpu / ran - ERROR)))
+        cores = max(asked, float(ceil((stint.cpu - MEASURING) / ran - ERROR)))
         tries += 1
         over += cores > asked
         available += cores * ran
