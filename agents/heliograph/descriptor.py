@@ -1,90 +1,33 @@
-"""Writing to a descriptor without letting go of the interpreter.
+"""How a journal's descriptor is written to and looked at.
 
-In: a descriptor and bytes. Out: what `os.write` and `os.fstat` would give. Those let other threads run during the call,
-which is right for slow files. A journal is a file on the node's own disk, its write a copy into the page cache of some
-microseconds, and a thread that lets go of the interpreter for that long gets it back only when another's turn is over:
-in a busy kernel of Parsl, with a thread for each direction, that costs many times the call itself.
+In: a descriptor and bytes. Out: how much was written, and which file it is, by the interpreter's own calls; after
+`keep_interpreter`, by calls that do not let go of the interpreter, which a process of busy threads wants.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
-
-_AT_EMPTY_PATH = 0x1000
-_STATX_INO = 0x100
-_INODE, _MAJOR, _MINOR, _SIZE = 0x20, 0x88, 0x8C, 0x100
-"""Places in struct statx, the same on every Linux: statx(2)."""
+from collections.abc import Callable
 
 
-class _Statx(ctypes.Structure):
-    """The fields of struct statx that say which file this is; the rest is room for the kernel to fill."""
-
-    _fields_ = (
-        ("_head", ctypes.c_ubyte * _INODE),
-        ("inode", ctypes.c_uint64),
-        ("_middle", ctypes.c_ubyte * (_MAJOR - _INODE - 8)),
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("_tail", ctypes.c_ubyte * (_SIZE - _MINOR - 4)),
-    )
+def _file_of(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_ino, found.st_dev
 
 
-class _Usual:
-    """Through the interpreter's own calls, where the C library or the kernel lacks what the fast way needs."""
-
-    def write(self, fd: int, data: bytes) -> int:
-        return os.write(fd, data)
-
-    def file_of(self, fd: int) -> tuple[int, int]:
-        found = os.fstat(fd)
-        return found.st_ino, found.st_dev
-
-
-class _Kept:
-    """Through the C library, the interpreter's lock kept. Raises AttributeError where the library lacks statx."""
-
-    def __init__(self) -> None:
-        library = ctypes.PyDLL(None, use_errno=True)
-        self._write, self._statx = library.write, library.statx
-        self._write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
-        self._write.restype = ctypes.c_ssize_t
-        self._statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
-
-    def write(self, fd: int, data: bytes) -> int:
-        written: int = self._write(fd, data, len(data))
-        if written < 0:
-            raise _error()
-        return written
-
-    def file_of(self, fd: int) -> tuple[int, int]:
-        answer = _Statx()
-        if self._statx(fd, b"", _AT_EMPTY_PATH, _STATX_INO, ctypes.byref(answer)) < 0:
-            raise _error()
-        return answer.inode, os.makedev(answer.major, answer.minor)
-
-
-def _error() -> OSError:
-    code = ctypes.get_errno()
-    return OSError(code, os.strerror(code))
-
-
-def _way() -> _Kept | _Usual:
-    """The fast way, if it says of a file what the usual one says."""
-    if sys.platform != "linux":
-        return _Usual()
-    try:
-        kept = _Kept()
-        with open(os.devnull, "rb") as file:
-            same = kept.file_of(file.fileno()) == _Usual().file_of(file.fileno())
-    except (OSError, AttributeError):  # no statx: an old C library or kernel, or a sandbox that forbids it
-        return _Usual()
-    return kept if same else _Usual()
-
-
-_chosen = _way()
-write = _chosen.write
+write: Callable[[int, bytes], int] = os.write
 """How many bytes were written. Raises OSError."""
-file_of = _chosen.file_of
+file_of: Callable[[int], tuple[int, int]] = _file_of
 """Inode and device of the open file. Raises OSError."""
+
+
+def keep_interpreter() -> bool:
+    """From now on this process writes without letting go of the interpreter; False where that cannot be had."""
+    global write, file_of
+    from heliograph.kept import kept  # which wants ctypes: not for every worker
+
+    way = kept()
+    if way is None:
+        return False
+    write, file_of = way.write, way.file_of
+    return True

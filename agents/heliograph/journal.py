@@ -97,7 +97,7 @@ class Journal:
             if os.getpid() != self._pid:
                 self._forked()
             frames = self._framed(cls, records)
-            return bool(frames) and self._append(cls, frames) and len(frames) == len(records)
+            return bool(frames) and self._put(cls, frames) and len(frames) == len(records)
         except Exception as error:  # the border: the user's program must not notice
             theirs = is_the_programs(error)
             lost = len(records if frames is None else frames)
@@ -149,25 +149,11 @@ class Journal:
                 frames.append(framed(code, payload))
         return frames
 
-    def _append(self, cls: Class, frames: Sequence[bytes]) -> bool:
-        """Write these frames. A journal whose lock is lost with its descriptor may be taken for ended by its reader, so
-        another one is begun for them."""
-        try:
-            return self._put(cls, frames)
-        except DescriptorLost as error:
-            self._complain(error)
-            self._begin()
-            return self._put(cls, frames)
-
-    def _put(self, cls: Class, frames: Sequence[bytes]) -> bool:
+    def _put(self, cls: Class, frames: Sequence[bytes], *, again: bool = True) -> bool:
+        """Write these frames. Few calls deep: between a program's own work, each comes from cold caches."""
         moment = time.monotonic()
         if moment >= self._look_at or self._since_look >= self._look_bytes:
-            try:
-                self._look(moment)
-            except OSError as error:  # no descriptor left to look with: there is one to write with
-                if is_the_programs(error):
-                    raise
-                self._complain(error)
+            self._look(moment)
         segment = self._segment or self._next_segment(moment)
         if segment is None:
             return self._drop(cls, "", len(frames))
@@ -175,38 +161,37 @@ class Journal:
             return self._drop(cls, "the journals' space is used up", len(frames))
         total = self._total
         pieces = frames if total == self._told else [self._untold(), *frames]
-        segment, whole = self._write(segment, pieces, moment)
-        if whole < len(pieces):
-            return self._drop(cls, "no space left for a whole record", min(len(frames), len(pieces) - whole))
+        data = b"".join(pieces)
+        try:
+            written = segment.write(data)
+        except OSError as error:
+            if again and isinstance(error, DescriptorLost):  # its lock is gone, too: a reader may take it for ended
+                self._complain(error)
+                self._begin()
+                return self._put(cls, frames, again=False)
+            if error.errno != errno.EFBIG:
+                raise
+            written = 0
+        self._since_look += written
+        if written < len(data):
+            segment, whole = self._go_on(segment, pieces, written, moment)
+            if whole < len(pieces):
+                return self._drop(cls, "no space left for a whole record", min(len(frames), len(pieces) - whole))
         self._told = total
         if segment.size >= self._limits.segment:
             self._next_segment(moment, full=segment)
         return True
 
-    def _write(self, segment: Segment, pieces: Sequence[bytes], moment: float) -> tuple[Segment, int]:
-        """Write to the segment, and what found no room (RLIMIT_FSIZE) to the next one. Also returns how many of the
-        pieces are whole."""
-        try:
-            whole = self._written(segment, pieces)
-            if whole == len(pieces):
-                return segment, whole
-        except OSError as error:
-            if error.errno != errno.EFBIG:
-                raise
-            whole = 0
+    def _go_on(self, segment: Segment, pieces: Sequence[bytes], written: int, moment: float) -> tuple[Segment, int]:
+        """Write to the next segment what found no room (RLIMIT_FSIZE) in this one. Also returns how many of the pieces
+        are whole."""
+        whole = _whole(pieces, written)
         following = self._next_segment(moment, full=segment)
         if following is None or following is segment:
             return segment, whole
-        return following, whole + self._written(following, pieces[whole:])
-
-    def _written(self, segment: Segment, pieces: Sequence[bytes]) -> int:
-        """One write; returns how many of the pieces are whole."""
-        data = b"".join(pieces)
-        written = segment.write(data)
+        written = following.write(b"".join(pieces[whole:]))
         self._since_look += written
-        if written == len(data):
-            return len(pieces)
-        return sum(end <= written for end in accumulate(map(len, pieces)))
+        return following, whole + _whole(pieces[whole:], written)
 
     def _next_segment(self, moment: float, full: Segment | None = None) -> Segment | None:
         """Open the first segment, or the one after `full`. None when it cannot be (or another thread is at it)."""
@@ -247,11 +232,16 @@ class Journal:
         if self._namespace is None or segment is None:
             return
         self._look_for_agent()
-        if segment.removed():
-            self._complain(OSError("the journal was deleted under its process; a new one is begun"))
-            self._begin()
-            return
-        self._fullness = usage.fullness(self._namespace, segment.folder, self._limits)
+        try:
+            if segment.removed():
+                self._complain("the journal was deleted under its process; a new one is begun")
+                self._begin()
+            else:
+                self._fullness = usage.fullness(self._namespace, segment.folder, self._limits)
+        except OSError as error:  # no descriptor left to look with: there is one to write with
+            if is_the_programs(error):
+                raise
+            self._complain(error)
 
     def _look_for_agent(self, *, leaving: bool = False) -> None:
         if not self._start_agent or self._namespace is None:
@@ -305,6 +295,11 @@ class Journal:
         self._segment = None
         self.route = replace(self.route, owner=False)
         self._begin()
+
+
+def _whole(pieces: Sequence[bytes], written: int) -> int:
+    """How many of the pieces are whole in so many bytes of them."""
+    return sum(end <= written for end in accumulate(map(len, pieces)))
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()

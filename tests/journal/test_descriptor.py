@@ -8,39 +8,56 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from heliograph import descriptor
-from heliograph.descriptor import _Kept, _Usual
-
-WAYS = {"kept": _Kept, "usual": _Usual}
+from heliograph.kept import Kept
 
 
-@pytest.fixture(params=list(WAYS))
-def way(request: pytest.FixtureRequest) -> _Kept | _Usual:
-    return WAYS[request.param]()
+class Way(Protocol):
+    def write(self, fd: int, data: bytes, /) -> int: ...
+    def file_of(self, fd: int, /) -> tuple[int, int]: ...
 
 
-def test_the_fast_way_is_taken_on_linux() -> None:
-    assert isinstance(descriptor._chosen, _Kept if sys.platform == "linux" else _Usual)
+WAYS = ["usual", "kept"] if sys.platform == "linux" else ["usual"]
+CHOICE = {"usual": "", "kept": "assert descriptor.keep_interpreter()"}
 
 
-def test_bytes_with_zeros_arrive_whole(way: _Kept | _Usual, tmp_path: Path) -> None:
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Way:
+    return Kept() if request.param == "kept" else descriptor
+
+
+ASKED = """
+import os, sys
+from heliograph import descriptor
+assert "ctypes" not in sys.modules and descriptor.write is os.write
+print(descriptor.keep_interpreter(), type(getattr(descriptor.write, "__self__", None)).__name__)
+"""
+
+
+def test_the_interpreter_is_kept_where_that_is_asked_for_and_only_there() -> None:
+    done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == (["True", "Kept"] if sys.platform == "linux" else ["False", "module"])
+
+
+def test_bytes_with_zeros_arrive_whole(way: Way, tmp_path: Path) -> None:
     data = bytes(range(256)) * 100
     with open(tmp_path / "file", "wb", buffering=0) as file:
         assert way.write(file.fileno(), data) == len(data)
     assert (tmp_path / "file").read_bytes() == data
 
 
-def test_a_file_is_told_from_another(way: _Kept | _Usual, tmp_path: Path) -> None:
+def test_a_file_is_told_from_another(way: Way, tmp_path: Path) -> None:
     with open(tmp_path / "one", "wb") as one, open(tmp_path / "two", "wb") as two:
         found = os.fstat(one.fileno())
         assert way.file_of(one.fileno()) == (found.st_ino, found.st_dev)
         assert way.file_of(one.fileno()) != way.file_of(two.fileno())
 
 
-def test_a_closed_descriptor_says_so(way: _Kept | _Usual, tmp_path: Path) -> None:
+def test_a_closed_descriptor_says_so(way: Way, tmp_path: Path) -> None:
     fd = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
     os.close(fd)
     for call in (lambda: way.write(fd, b"x"), lambda: way.file_of(fd)):
@@ -48,7 +65,7 @@ def test_a_closed_descriptor_says_so(way: _Kept | _Usual, tmp_path: Path) -> Non
             call()
 
 
-def test_a_full_device_says_so(way: _Kept | _Usual) -> None:
+def test_a_full_device_says_so(way: Way) -> None:
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         way.write(full.fileno(), b"x")
 
@@ -56,6 +73,7 @@ def test_a_full_device_says_so(way: _Kept | _Usual) -> None:
 SHORT = """
 import os, resource, signal, sys
 from heliograph import descriptor
+{choice}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
@@ -63,16 +81,20 @@ print(descriptor.write(fd, b"x" * 300))
 """
 
 
-def test_a_write_that_finds_less_room_says_how_much_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", WAYS)
+def test_a_write_that_finds_less_room_says_how_much_it_was(choice: str, tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     assert hard == resource.RLIM_INFINITY or hard > 300
+    program = SHORT.format(choice=CHOICE[choice])
     done = subprocess.run(
-        [sys.executable, "-c", SHORT, str(tmp_path / "file")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tmp_path / "file")], capture_output=True, text=True, check=True
     )
     assert done.stdout == "100\n"
 
 
 LEFT_OPEN = """
+from heliograph import descriptor
+{choice}
 from heliograph.segment import Segment
 from heliograph.route import Route
 from pathlib import Path
@@ -84,8 +106,10 @@ sys.keep = ring
 """
 
 
-def test_a_segment_left_open_ends_the_interpreter_without_a_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", WAYS)
+def test_a_segment_left_open_ends_the_interpreter_without_a_word(choice: str, tmp_path: Path) -> None:
+    program = LEFT_OPEN.format(choice=CHOICE[choice])
     done = subprocess.run(
-        [sys.executable, "-c", LEFT_OPEN, str(tmp_path / "j")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, str(tmp_path / "j")], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -20,8 +20,8 @@ from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadioSender
 
+from heliograph import descriptor, launch
 from heliograph import journal as journals
-from heliograph import launch
 from heliograph.messages import RunEnded
 from heliograph.parsl.kernel import before_executors, instead_of_messages
 from heliograph.parsl.memoizer import NotingMemoizer
@@ -70,6 +70,7 @@ class Session:
 
     def fast(self, kernel: Any) -> None:
         """Our own wrapper around tasks, through this kernel instance."""
+        descriptor.keep_interpreter()
         self._sink.begin(kernel.run_id, kernel.run_dir)
         self._at_exit(kernel)
         instead_of_messages(kernel, self._sink.task)
