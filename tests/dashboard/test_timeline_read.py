@@ -63,10 +63,13 @@ def test_exactly_the_tries_that_overlap_a_window(store: Store) -> None:
                     if began < until and (ended is None or ended >= since) and host in (None, at)
                 }
                 found = timeline.ran(store, run, since=since, until=until, host=host, limit=1000, few=few)
+                assert found is not None
                 assert {one.number for one in found} == expected
                 assert [one.began for one in found] == sorted(one.began for one in found)
-                count = timeline.count_ran(store, run, since=since, until=until, host=host, limit=1000, few=few)
-                assert count >= len(expected)
+                if expected:
+                    less = len(expected) - 1
+                    assert timeline.ran(store, run, since=since, until=until, host=host, limit=less, few=few) is None
+            assert timeline.count_ran(store, run, since=since, until=until, limit=1000) >= len(expected)
     assert timeline.count_ran(store, run, since=START, until=START + 2000 * SECOND, limit=7) == 7
 
 

@@ -1,7 +1,8 @@
 """The timeline: workers by time, as bars, as an image, or as how many workers were busy with each app.
 
 In: tries of a window or their sums, the window, the reader's clock. Out: plotly figures as plain dicts. Colours are
-those of apps; where nothing ran, nothing is drawn. Which of the three fits is the caller's choice (`level`).
+those of apps; where nothing ran, nothing is drawn. Of more than `MOST_RASTER`
+tries sums are to be asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from heliograph_dashboard.components.states import state_label
 from heliograph_dashboard.components.times import duration
 from heliograph_dashboard.figures.colours import app_colours
-from heliograph_dashboard.figures.labels import app_label, label
-from heliograph_dashboard.figures.lanes import Lane, lanes_of
+from heliograph_dashboard.figures.labels import app_label
+from heliograph_dashboard.figures.lanes import lanes_of
 from heliograph_dashboard.figures.packed import packed
 from heliograph_dashboard.figures.timeline_image import MOST_APPS, image
 from heliograph_dashboard.figures.timeline_scene import (
@@ -44,11 +45,6 @@ MOST_BARS: Final = 2_000
 MOST_LANES: Final = 320
 """More workers than that are drawn as an image, because a bar would be thinner than a pixel."""
 MOST_RASTER: Final = 6_000
-
-
-def level_of(tries: int) -> Level:
-    """The finest view that this many tries can have."""
-    return "bars" if tries <= MOST_BARS else "raster" if tries <= MOST_RASTER else "area"
 
 
 def tries_figure(
@@ -98,7 +94,7 @@ def _alike(scene: Scene, group: tuple[str | None, bool, bool], members: Sequence
         "y": packed(np.asarray([lane for _, lane, _ in some])),
         "width": 0.82,
         "customdata": [str(one.task) for one, _, _ in some],
-        "text": [_told(one, scene.lanes[lane], end) for one, lane, end in some],
+        "text": [_told(one, scene.titles[lane], end) for one, lane, end in some],
         "textposition": "none",
         "meta": app_label(app, 80),
         "hovertemplate": "<b>%{meta}</b><br>%{text}<extra></extra>",
@@ -111,12 +107,12 @@ def _alike(scene: Scene, group: tuple[str | None, bool, bool], members: Sequence
     }
 
 
-def _told(one: Ran, lane: Lane, end: int) -> str:
+def _told(one: Ran, lane: str, end: int) -> str:
     spent = duration(end - one.began)
     so_far = f"{spent} so far" if one.ended is None else spent
     attempt = f", try {one.try_}" if one.try_ else ""
     state = state_label(one.state) + (" (this try failed)" if one.failed and one.state not in {"failed"} else "")
-    return f"task {one.number}{attempt}<br>{state} · {so_far}<br>{label(lane.title, 80)}"
+    return f"task {one.number}{attempt}<br>{state} · {so_far}<br>{lane}"
 
 
 def _marks(scene: Scene) -> Iterator[Figure]:

@@ -62,6 +62,11 @@ class Scene:
         last = self.window.last
         return [max(one.began, last) if one.ended is None else one.ended for one in self.tries]
 
+    @cached_property
+    def titles(self) -> list[str]:
+        """Of the lanes, as a hover shows them."""
+        return [label(lane.title, 80) for lane in self.lanes]
+
     def paint(self, app: str | None) -> str:
         return self.colours.get(app, self.colours[None])
 

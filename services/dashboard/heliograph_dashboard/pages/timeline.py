@@ -23,7 +23,6 @@ from heliograph_dashboard.figures.timeline import (
     MOST_RASTER,
     Level,
     area_figure,
-    level_of,
     tries_figure,
 )
 from heliograph_dashboard.figures.timeline_scene import Drawing, Window
@@ -42,7 +41,7 @@ from heliograph_dashboard.pages.timeline_window import (
 from heliograph_store.read.busy import busy
 from heliograph_store.read.nodes import node_list
 from heliograph_store.read.runs import Run, app_counts, find_run
-from heliograph_store.read.timeline import count_ran, hosts_of, ran
+from heliograph_store.read.timeline import hosts_of, ran
 
 BUCKETS: Final = 240
 SELDOM: Final = 5.0
@@ -227,28 +226,27 @@ def drawing(data: Data, run: Run, asked: Asked, window: Window, shown: tuple[str
     """(figure, style, note, names, what was drawn). Raises PreventUpdate when the browser has it already."""
     theme, seen = shown
     since, until, node = window.since, window.until, asked.node
-    tries = data.read(count_ran, run.id, since=since, until=until, host=node, limit=MOST_RASTER + 1)
-    apps = [count.app for count in data.read(app_counts, run.id)]
-    level: Level = level_of(tries)
     mark = {
-        "asked": repr((asked, theme)), "level": level, "since": window.since, "until": window.until,
+        "asked": repr((asked, theme)), "since": window.since, "until": window.until,
         "offset": window.clock.offset, "at": int(time.time()),
     }  # fmt: skip
     same = seen is not None and seen["asked"] == mark["asked"]
-    if seen and same and level != "bars" and not window.lost and mark["at"] - seen["at"] < SELDOM:
+    if seen and same and seen["level"] != "bars" and not window.lost and int(time.time()) - seen["at"] < SELDOM:
         raise PreventUpdate
-    if level == "area":
+    apps = [count.app for count in data.read(app_counts, run.id)]
+    found = data.read(ran, run.id, since=since, until=until, host=node, limit=MOST_RASTER)
+    if found is None:
+        level: Level = "area"
         rows = data.read(busy, run.id, since=since, until=min(until, window.last), buckets=BUCKETS, by="app")
         made = area_figure(rows, window, apps=apps, theme=theme)
         content: object = rows
         note = _area_note(asked)
     else:
-        found = data.read(ran, run.id, since=since, until=until, host=node, limit=MOST_RASTER)
         pools = [pool for pool in data.read(node_list, run.id, limit=10_000) if _there(pool, window, node)]
         level, made = tries_figure(found, pools, window, apps=apps, theme=theme)
-        mark["level"] = level
         content = [*zip(*found, strict=True)]  # the same by columns: a name for each value takes longer than it
         note = _tries_note(level, len(found), made)
+    mark["level"] = level
     mark["digest"] = hashlib.blake2b(repr((content, window)).encode(), digest_size=12).hexdigest()
     if seen and same and seen.get("digest") == mark["digest"]:
         raise PreventUpdate

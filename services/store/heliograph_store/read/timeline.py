@@ -6,8 +6,8 @@ if it began less than 2^k before it. So a window costs what lies in it, however 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    ScalarSelect,
     and_,
     column,
     func,
@@ -26,8 +27,9 @@ from sqlalchemy import (
 
 from heliograph_store.derive import MAX_OCTAVE
 from heliograph_store.read.busy import begun_about
+from heliograph_store.read.busy_rollup import HOUR
 from heliograph_store.read.query import state_name
-from heliograph_store.schema import NUMBER_MASK, OPEN, apps, hosts, names, tasks, tries
+from heliograph_store.schema import MINUTE, NUMBER_MASK, OPEN, apps, host_busy, hosts, names, tasks, tries
 from heliograph_store.store import Store
 
 _IDS_TOGETHER: Final = 500
@@ -67,38 +69,33 @@ class Ran(NamedTuple):
         return self.task & NUMBER_MASK
 
 
-def count_ran(
-    store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int, few: int = FEW
-) -> int:
-    """How many tries ran between these times (on this host), counted up to `limit`.
+def count_ran(store: Store, run_id: int, *, since: int, until: int, limit: int) -> int:
+    """How many tries ran between these times, counted up to `limit`.
 
-    By the index alone, or with `host` as `ran`; some that ended shortly before `since` are counted, too.
+    By the index alone, so some that ended shortly before `since` are counted, too.
     """
-    source, which = _in_window(store, run_id, (since, until), host, few)
-    inner = select(tries.c.task).select_from(source).where(which).limit(limit).subquery()
+    inner = select(tries.c.task).select_from(_by_octave(run_id, since, until)).limit(limit).subquery()
     with store.connection() as connection:
         return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
 
 
 def ran(
     store: Store, run_id: int, *, since: int, until: int, host: str | None = None, limit: int, few: int = FEW
-) -> list[Ran]:
-    """The tries that ran between these times (on this host) by their beginning; of more than `limit` any.
+) -> list[Ran] | None:
+    """The tries that ran between these times (on this host) by their beginning; None when they are more than `limit`.
 
     With `host`, of a window in which more than `few` ran, by the index on `tries (run, host)`, as far as its tasks can
     be in the window.
     """
-    t = tries.c
-    failed = (t.ok == 0) | t.failed.is_not(None) | t.fail_retryable.is_not(None)
-    wanted = select(
-        t.task, t.try_, tasks.c.app, t.state, t.since, _ENDED, failed,
-        t.host, t.executor, t.block, t.pool, t.worker, t.pid, t.thread, t.shared,
-    )  # fmt: skip
-    of_task = and_(tasks.c.run == t.run, tasks.c.task == t.task)
-    source, which = _in_window(store, run_id, (since, until), host, few)
-    query = wanted.select_from(source.outerjoin(tasks, of_task)).where(which).limit(limit)
+    window, enough = (since, until), limit + 1
+    if host is None:
+        many = count_ran(store, run_id, since=since, until=until, limit=enough) == enough
+    else:
+        many = _begun_on(store, run_id, window, host, enough) == enough
+    rows = [] if many else _rows(store, _in_window(store, run_id, window, host, few), enough)
+    if many or len(rows) == enough:
+        return None
     with store.connection() as connection:
-        rows = connection.execute(query).tuples().all()
         app_of = _texts(connection, apps.c.id, apps.c.name, (row[2] for row in rows))
         host_of = _texts(connection, hosts.c.id, hosts.c.name, (row[7] for row in rows))
         name_of = _texts(connection, names.c.id, names.c.name, (id_ for row in rows for id_ in row[8:12]))
@@ -112,6 +109,20 @@ def ran(
         if ended is None or max(ended, began) >= since
     ]  # fmt: skip
     return sorted(found, key=lambda one: (one.began, one.task, one.try_))
+
+
+def _rows(store: Store, where: tuple[FromClause, ColumnElement[bool]], limit: int) -> Sequence[Any]:
+    """Tries as the database has them, in the order of the fields of `Ran`."""
+    t, (source, which) = tries.c, where
+    failed = (t.ok == 0) | t.failed.is_not(None) | t.fail_retryable.is_not(None)
+    wanted = select(
+        t.task, t.try_, tasks.c.app, t.state, t.since, _ENDED, failed,
+        t.host, t.executor, t.block, t.pool, t.worker, t.pid, t.thread, t.shared,
+    )  # fmt: skip
+    of_task = and_(tasks.c.run == t.run, tasks.c.task == t.task)
+    query = wanted.select_from(source.outerjoin(tasks, of_task)).where(which).limit(limit)
+    with store.connection() as connection:
+        return connection.execute(query).tuples().all()
 
 
 def hosts_of(store: Store, run_id: int) -> list[str]:
@@ -128,6 +139,26 @@ def hosts_of(store: Store, run_id: int) -> list[str]:
         return sorted(_texts(connection, hosts.c.id, hosts.c.name, found).values())
 
 
+def _begun_on(store: Store, run_id: int, window: tuple[int, int], host: str, enough: int) -> int:
+    """How many tries began on a host in the whole hours of a window, counted up to `enough`; by the rollup.
+
+    Of a node's whole run that says that they are too many, without reading them.
+    """
+    c, hour = host_busy.c, HOUR * MINUTE
+    inside = and_(c.width == HOUR, c.at >= -(-window[0] // hour), c.at < window[1] // hour)
+    found = 0
+    with store.connection() as connection:
+        for (begins,) in connection.execute(select(c.begins).where(c.run == run_id, inside, c.host == _id_of(host))):
+            found += begins
+            if found >= enough:
+                return enough
+    return found
+
+
+def _id_of(host: str) -> ScalarSelect[int]:
+    return select(hosts.c.id).where(hosts.c.name == host).scalar_subquery()
+
+
 def _in_window(
     store: Store, run_id: int, window: tuple[int, int], host: str | None, few: int
 ) -> tuple[FromClause, ColumnElement[bool]]:
@@ -136,7 +167,7 @@ def _in_window(
     since, until = window
     if host is None:
         return _by_octave(run_id, since, until), true()
-    of_host = t.host == select(hosts.c.id).where(hosts.c.name == host).scalar_subquery()
+    of_host = t.host == _id_of(host)
     if count_ran(store, run_id, since=since, until=until, limit=few + 1) <= few:
         return _by_octave(run_id, since, until), of_host
     found = [t.run == run_id, of_host, t.octave.is_not(None), t.since < until]
