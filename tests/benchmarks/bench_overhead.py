@@ -1,8 +1,9 @@
 """What monitoring costs: no-op tasks on the HighThroughputExecutor, two workers, interleaved in one process.
 
 In: rounds and tasks. Out: a table of tasks/s and of processor time for no monitoring, Parsl's own, ours, ours without
-its half in the workers, and ours on Parsl's official route, each against the unmonitored run of the same round; pack
-time and payload size of one task; a JSON file on request. Processor time is all that this machine used: keep it quiet.
+its half in the workers, and ours on Parsl's official route, each against the unmonitored run of the same round; what
+only five writes a task cost, of bytes that say nothing, where ours has its records; pack time and payload size of one
+task; a JSON file on request. Processor time is all that this machine used: keep it quiet.
 
     python -m tests.benchmarks.bench_overhead --rounds 5 --tasks 2000 --json overhead.json
 """
@@ -31,14 +32,27 @@ from parsl.serialize import pack_apply_message
 
 from heliograph.parsl import MonitoringHub
 from heliograph.parsl.submit import Partials, Trampoline, Where
+from tests.benchmarks import bare
 
 WARM_UP = 50
 SLOW = {"parsl", "heliograph, official radio"}
 """A tenth of the tasks is enough for them."""
 
 
+BARE = "five bare writes a task"
+"""Three in the submitting process, two in the worker, as ours has: what no recorder can go below."""
+
+
 def noop() -> None:
     return None
+
+
+def written(file: str) -> None:
+    """As little, between two writes. It travels as `noop` does: as an app of the user's own script."""
+    from tests.benchmarks.bare import write
+
+    write(file)
+    write(file)
 
 
 def ways(folder: Path, interval: float) -> dict[str, Callable[[], Any]]:
@@ -47,6 +61,7 @@ def ways(folder: Path, interval: float) -> dict[str, Callable[[], Any]]:
     database = f"sqlite:///{folder / 'parsl.db'}"
     return {
         "none": lambda: None,
+        BARE: lambda: None,
         "heliograph": lambda: MonitoringHub(bus_url=bus, resource_monitoring_interval=interval),
         "heliograph, submitting side only": lambda: MonitoringHub(
             bus_url=bus, resource_monitoring_interval=interval, resource_monitoring_enabled=False
@@ -78,20 +93,28 @@ def kernel(folder: Path, monitoring: Any) -> DataFlowKernel:
     )
 
 
+def app(running: DataFlowKernel, folder: str, way: str) -> Callable[[], Any]:
+    """The app to call for this way of monitoring."""
+    if way != BARE:
+        return python_app(noop, data_flow_kernel=running)  # type: ignore[no-any-return]
+    bare.telling(running, f"{folder}/bare")
+    writing = python_app(written, data_flow_kernel=running)
+    return lambda: writing(f"{folder}/bare")
+
+
 def busy() -> float:
     """Seconds of processor time that this machine has used since it was started, for whatever (proc_stat(5))."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def rate(running: DataFlowKernel, tasks: int) -> tuple[float, float]:
+def rate(task: Callable[[], Any], tasks: int) -> tuple[float, float]:
     """Tasks a second, and microseconds of processor time a task."""
-    app = python_app(noop, data_flow_kernel=running)
-    for future in [app() for _ in range(WARM_UP)]:
+    for future in [task() for _ in range(WARM_UP)]:
         future.result()
     gc.collect()
     used, began = busy(), time.perf_counter()
-    for future in [app() for _ in range(tasks)]:
+    for future in [task() for _ in range(tasks)]:
         future.result()
     took, used = time.perf_counter() - began, busy() - used
     return tasks / took, used / tasks * 1e6
@@ -107,7 +130,7 @@ def measure(names: list[str], *, rounds: int, tasks: int, interval: float) -> di
                 monitoring = ways(Path(folder), interval)[name]()
                 with kernel(Path(folder), monitoring) as running:
                     count = max(100, tasks // 10) if name in SLOW else tasks
-                    found[name].append(rate(running, count))
+                    found[name].append(rate(app(running, folder, name), count))
                 print(f"round {number + 1}: {name}: {found[name][-1][0]:.0f}/s", file=sys.stderr)
     return found
 
