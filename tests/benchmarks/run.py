@@ -42,7 +42,7 @@ class Bench:
 
 
 FULL = (
-    Bench(name="bench_overhead", arguments=("--rounds", "4", "--tasks", "2000"), read=existing.overhead, seconds=420),
+    Bench(name="bench_overhead", arguments=("--rounds", "5", "--tasks", "2000"), read=existing.overhead, seconds=540),
     Bench(name="bench_cost", arguments=("--rounds", "3"), read=existing.cost),
     Bench(name="bench_agent"),
     Bench(name="bench_ingest", seconds=200),
