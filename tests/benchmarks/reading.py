@@ -1,8 +1,9 @@
 """How quickly the dashboard answers at a million tasks and ten million samples, against a hundred thousand.
 
 In: `python -m tests.benchmarks.reading [--quick] [--json FILE]`; the databases in the folder that HELIOGRAPH_BIG names,
-which are made there when they are missing, and kept; without that setting in a temporary folder that is removed. Out:
-figures: the worst of all cases of `bench_pages`, which shows every one of them, and how many miss each aim.
+which are made there when they are missing, kept, and brought to this version's schema when they are older; without
+that setting in a temporary folder that is removed. Out: figures: the worst of all cases of `bench_pages`, which shows
+every one of them, and how many miss each aim.
 
 The run of a million is one of a hundred thousand that went through everything ten times (`growrun`): writing it
 whole takes minutes, and for reading it makes no difference. Beside them a hundred thousand tasks that last as long as
@@ -27,6 +28,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 
 from heliograph_store import schema
+from heliograph_store.migrate import current, head, migrate
 from tests.benchmarks import bigrun, growrun
 from tests.benchmarks.bench_pages import LARGEST, OVER_TIME, SLOWEST, STEEPEST, TRIFLE
 from tests.benchmarks.bench_read import subject
@@ -101,6 +103,9 @@ def databases(where: Path, small: int) -> list[Path]:
         if path in missing:
             progress(f"making {path}")
             whole(path, make)
+        elif current(url := f"sqlite:///{path.absolute()}") != head():
+            progress(f"bringing {path} to schema {head()}")
+            migrate(url)
     return paths
 
 
