@@ -80,6 +80,9 @@ def test_ticks_are_values_that_people_know() -> None:
         60 * MINUTE,
     ]
     assert ticks(1, 3 * 10**9, "bytes", most=30)[-1] == 2 * 10**9
+    assert ticks(0.295 * SECOND, 0.72 * SECOND, "duration") == [n * SECOND / 10 for n in (3, 4, 5, 6, 7)]
+    assert ticks(5_920, 12_000, "duration") == [6_000, 7_000, 8_000, 9_000, 10_000]
+    assert ticks(310, 320, "bytes") == [310, 320]
     assert ticks(3 * SECOND, 4 * SECOND, "duration") == [3 * SECOND, 4 * SECOND]
 
 

@@ -19,8 +19,11 @@ def test_from_a_group_of_failures_to_the_task(page: Any, dashboard: str, recorde
     page.locator("#failures-figure .barlayer .point").first.wait_for(state="attached")
     grid = page.locator("#failures-groups-grid")
     grid.get_by_role("link", name="ValueError").click()
-    page.locator("#failures-detail").wait_for()
+    detail = page.locator("#failures-detail")
+    detail.wait_for()
     assert "group=" in page.url
+    # It stands below the table, and is what was asked for: one must not have to look for it.
+    until(page, "document.querySelector('#failures-detail').getBoundingClientRect().top < 300")
     # Texts of the workflow are texts: nothing of them was run, and all of it can be read.
     assert "<script>document.title='broken'</script>" in page.locator("#failures-traceback").inner_text()
     assert page.title() != "broken"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph_dashboard.figures import distribution, efficiency, resources
+from heliograph_dashboard.figures.axes import bytes_axis, time_axis
 from heliograph_store.read.apps import Bin
 from heliograph_store.read.efficiency import Occupancy
 from heliograph_store.read.grid import NOTHING, Series
@@ -67,10 +68,10 @@ def test_unknown_values_break_the_line_and_leave_the_band() -> None:
 
 def test_shares_stand_on_a_fixed_axis_and_rates_on_a_free_one() -> None:
     assert resources.node_memory(series(level(0)), **UTC)["layout"]["yaxis"]["range"] == [0, 1.02]
-    disk = resources.node_disk(series(rate(0, 5.0)), **UTC)
+    disk = resources.node_disk(series(rate(0, 5e6)), **UTC)
     assert [line(disk, i)["name"] for i in (0, 1)] == ["read", "written"]
     assert "range" not in disk["layout"]["yaxis"]
-    assert [line(resources.node_network(series(rate(0, 5.0)), **UTC), i)["name"] for i in (0, 1)] == [
+    assert [line(resources.node_network(series(rate(0, 5e6)), **UTC), i)["name"] for i in (0, 1)] == [
         "received",
         "sent",
     ]
@@ -173,3 +174,12 @@ def test_a_histogram_has_bars_as_wide_as_its_bins() -> None:
 def test_axes_are_logarithmic_only_where_that_helps(low: int, high: int, kind: str | None) -> None:
     found = distribution.histogram(bins((low, high, 1)), "run_time", "#112233", theme="light")
     assert found["layout"]["xaxis"].get("type") == kind
+
+
+def test_axes_show_no_parts_of_bytes_and_no_milliseconds_around_a_single_sample() -> None:
+    assert bytes_axis([[0.0, None], []])["range"] == [0, 1000]
+    assert bytes_axis([])["range"] == [0, 1000]
+    assert "range" not in bytes_axis([[0.0], [4096.0]])
+    axis = time_axis([90 * S, 90 * S], "Asia/Kolkata")
+    assert [str(at) for at in axis["range"]] == ["1970-01-01 05:31:00", "1970-01-01 05:32:00"]
+    assert "range" not in time_axis([0, S], "UTC")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard.conftest import Faults, Recorded
+from tests.dashboard.conftest import Faults, Recorded, wait_for
 from tests.dashboard.steady import Steady
 from tests.dashboard.workflow import NAME
 
@@ -82,7 +82,7 @@ def test_filters_order_and_page_stand_in_the_url(page: Any, many: Path, open_das
     second = names(page)
     page.reload()
     page.get_by_text("5 on this page of 30 workflows").wait_for()
-    assert names(page) == second
+    wait_for(lambda: names(page) == second)
     page.get_by_role("button", name="First").click()
     page.get_by_text("1–25 of 30 workflows").wait_for()
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from heliograph_dashboard.components.text import cut, plain
-from tests.dashboard.conftest import Recorded, until
+from tests.dashboard.conftest import Recorded, until, wait_for
 from tests.dashboard.made import SECOND, START, Made, ended, started, task
 
 HOSTILE_APP = "<img src=x onerror=alert(1)>"
@@ -79,6 +79,8 @@ def test_from_the_summary_to_an_app_to_its_slowest_task(page: Any, dashboard: st
 
     page.wait_for_url("**/tasks/*")
     page.get_by_role("heading", name="Task ").wait_for()
+    wait_for(lambda: page.title().startswith("Task "))
+    assert page.title().split(" · ")[0] == page.locator("h2", has_text="Task ").inner_text()
     names = [trace["name"] for trace in drawn(page, "task-phases")["data"]]
     assert "running" in names
     assert page.locator("#task-tries tbody tr").count() == 1

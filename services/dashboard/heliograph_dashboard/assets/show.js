@@ -78,6 +78,18 @@
     if (node.nodeType !== 1) return;
     if (node.matches("time.hg-time")) localise(node);
     node.querySelectorAll("time.hg-time").forEach(localise);
+    arrive(node.matches("[data-arrive]") ? node : node.querySelector("[data-arrive]"));
+  }
+  /* What a visit is for, when it stands further down on its page: again while what is above it grows, unless somebody
+     went elsewhere meanwhile. */
+  function arrive(element) {
+    if (!element) return;
+    const waiting = [0, 300, 1000].map(function (wait) {
+      return setTimeout(function () { if (element.isConnected) element.scrollIntoView({ block: "start" }); }, wait);
+    });
+    ["wheel", "touchstart", "keydown", "mousedown"].forEach(function (kind) {
+      window.addEventListener(kind, function () { waiting.forEach(clearTimeout); }, { once: true, passive: true });
+    });
   }
   new MutationObserver(function (changes) {
     changes.forEach(function (change) {
@@ -85,9 +97,10 @@
         change.addedNodes.forEach(all);
         if (change.target.nodeType === 1 && change.target.matches("time.hg-time")) localise(change.target);
       } else {
+        if (change.attributeName === "data-arrive") { arrive(change.target); return; }
         const element = change.target.nodeType === 1 ? change.target : change.target.parentElement;
         if (element && element.matches("time.hg-time")) localise(element);
       }
     });
-  }).observe(document.documentElement, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["datetime"] });
+  }).observe(document.documentElement, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["datetime", "data-arrive"] });
 })();

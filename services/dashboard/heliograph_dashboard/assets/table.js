@@ -49,7 +49,7 @@
       case "state": return badge(show.label(value), show.colour(value));
       case "run_state": return badge(String(value), show.runColour(value));
       case "flag": return value ? "yes" : "no";
-      case "app": return h("span", { className: "hg-app", title: String(value) }, dot(data[field + "_colour"] || "#868e96"), h("span", { className: "hg-app-name" }, String(value)));
+      case "app": return h("span", { className: "hg-app", title: String(value) }, dot(data[field + "_colour"] || "#868e96"), h("span", { className: "hg-app-text" }, String(value)));
       case "badge": return badge(String(value), data[field + "_colour"] || "#868e96");
       case "code": return h("span", { className: "hg-code", title: String(value) }, String(value));
       case "place": return h("span", { className: "hg-code", title: String(value) }, String(value).replace(/^[^ ]*\//, ""));

@@ -28,7 +28,7 @@ WIDE, HIGH = 0.37, 0.36
 """Half of a card's width and height, where columns and rows are 1 apart."""
 COLUMN, ROW = 164, 92
 """Pixels that a column and a row should have at least."""
-SCREEN: Final = 1000
+SCREEN: Final = 720
 """Pixels that columns share at least, when they need no more."""
 _STEPS = np.linspace(0.0, 1.0, 21)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, log10
+from math import ceil, floor, log10
 from typing import Any, Final, Literal, Protocol
 
 from heliograph_dashboard.components.times import duration, size
@@ -69,9 +69,14 @@ def bars(bins: Iterable[Counted], *, most: int = MOST_BARS) -> list[Bar]:
 
 
 def ticks(low: float, high: float, unit: Unit, *, most: int = MOST_TICKS) -> list[float]:
-    """Values that people know within (and at) these bounds; when there are not two of them, the bounds themselves."""
+    """Values that people know within (and at) these bounds, when there are not two of them, any with one digit; when
+    there are not two of those either, the bounds themselves."""
     known = _DURATIONS if unit == "duration" else _SIZES
     inside = [float(value) for value in known if low <= value <= high]
+    if len(inside) < 2 and low > 0:
+        ten = 10 ** floor(log10(low))
+        digits = (step * scale for scale in (ten, 10 * ten) for step in range(1, 10))
+        inside = [float(value) for value in digits if low <= value <= high]
     if len(inside) < 2:
         return [low, high] if high > low else [low]
     every = ceil(len(inside) / most)
@@ -120,7 +125,8 @@ def figure(
             "margin": {"t": 30, "b": 44, "l": 48, "r": 12},
             "bargap": 0,
             "showlegend": False,
-            "xaxis": {"title": {"text": title}, "tickvals": values, "ticktext": labels, "showgrid": False},
+            "xaxis": {"title": {"text": title}, "tickvals": values, "ticktext": labels, "showgrid": False,
+                      "ticks": "outside", "ticklen": 3},
             "yaxis": {"tickformat": ",d", "rangemode": "tozero"},
             "shapes": [_line(value) for _, value in marks if value > 0],
             "annotations": [_name(name, value, shown(value), high=i % 2 == 0) for i, (name, value) in enumerate(marks)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heliograph_dashboard.components.times import local
+from heliograph_dashboard.figures.axes import bytes_axis, time_axis
 from heliograph_dashboard.figures.colours import PALETTE, template
 from heliograph_store.read.grid import Series
 
@@ -88,7 +89,7 @@ def use_memory(series: Series, *, theme: str | None, zone: str) -> dict[str, Any
         Line(name="in all", mean=_attribute("memory"), hover=hover),
         Line(name="largest single try", mean=_attribute("memory_high"), colour=ORANGE, dash="dot", hover=hover),
     ]
-    return chart(series, lines, theme=theme, zone=zone, axis={"tickformat": "~s", "ticksuffix": "B"}, name="memory")
+    return chart(series, lines, theme=theme, zone=zone, axis={"ticksuffix": "B"}, name="memory")
 
 
 def use_disk(series: Series, *, theme: str | None, zone: str) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _rate_only(name: str, title: str, colour: str) -> Line:
     return Line(name=title, mean=_attribute(name), colour=colour, hover="%{y:.3~s}B/s")
 
 
-_BYTES_A_SECOND: Final = {"tickformat": "~s", "ticksuffix": "B/s"}
+_BYTES_A_SECOND: Final = {"ticksuffix": "B/s"}
 
 
 def chart(
@@ -110,6 +111,8 @@ def chart(
     """A figure of these lines; `name` keeps a zoom when new data comes."""
     runs = unbroken(series)
     data = [trace for line in lines for trace in _traces(runs, line, zone)]
+    if "ticksuffix" in axis:
+        axis = bytes_axis([trace["y"] for trace in data], axis["ticksuffix"])
     return {
         "data": data,
         "layout": {
@@ -118,7 +121,7 @@ def chart(
             "margin": {"t": 28 if len(lines) > 1 else 10, "b": 32, "l": 56, "r": 12},
             "hovermode": "x unified",
             "showlegend": len(lines) > 1,
-            "xaxis": {"type": "date"},
+            "xaxis": time_axis((point.at for point in series.points), zone),
             "yaxis": {"rangemode": "tozero", **axis},
             "uirevision": name,
         },

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Final
 
+from heliograph_dashboard.figures.axes import bytes_axis
 from heliograph_dashboard.figures.colours import PALETTE, template
 from heliograph_store.read.samples import TaskPoint
 
@@ -91,7 +92,7 @@ def figure(measure: str, found: Sequence[Rates], *, zero: int, theme: str | None
     ]
     axis: dict[str, Any] = {"title": {"text": unit}, "rangemode": "tozero"}
     if measure != "cpu":
-        axis |= {"tickformat": ".3~s", "ticksuffix": "B"}
+        axis |= bytes_axis([trace["y"] for trace in data])
     return {
         "data": data,
         "layout": {
@@ -133,7 +134,7 @@ def _io_traces(points: Sequence[Rates], zero: int, colour: str, of: str) -> list
 _TRACES: Final = {
     "cpu": (_cpu_traces, "CPU, % of a core"),
     "memory": (_memory_traces, "memory"),
-    "io": (_io_traces, "read and written, a second"),
+    "io": (_io_traces, "I/O a second"),
 }
 
 

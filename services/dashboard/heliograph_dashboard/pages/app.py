@@ -151,6 +151,11 @@ def _head(data: Data, run: Run, found: AppSummary) -> list[Component | str]:
     ]
 
 
+def _failed(found: AppSummary) -> str:
+    by_others = found.states.get("dep_fail", 0)
+    return f"{by_others:,} more by a dependency" if by_others else f"{found.failures:,} tries went wrong"
+
+
 def _numbers(data: Data, run: Run, found: AppSummary) -> list[Component]:
     name = found.app or ""
 
@@ -162,7 +167,7 @@ def _numbers(data: Data, run: Run, found: AppSummary) -> list[Component]:
     items = [
         number("Tasks", some(found.tasks), f"{found.tries:,} tries"),
         number("Done", some(found.done - found.memoized, state="exec_done"), f"and {found.memoized:,} memoized"),
-        number("Failed", some(found.states.get("failed", 0), state="failed"), f"{found.failures:,} tries went wrong"),
+        number("Failed", some(found.states.get("failed", 0), state="failed"), _failed(found)),
         number("Retries", count(found.retries), "tries after the first"),
     ]
     if found.joins:

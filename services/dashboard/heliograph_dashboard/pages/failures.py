@@ -120,6 +120,7 @@ def _detail(view: View, run: Run, group: FailureGroup) -> Component:
         ],
         className="hg-card",
         id="failures-detail",
+        **{"data-arrive": str(group.id)},
     )
 
 
@@ -253,7 +254,7 @@ GROUPS = Table(
     name="failures-groups",
     columns=(
         Column(field="tries", title="Tries", kind="number", width=84, sort=True),
-        Column(field="exception", title="Exception", kind="exception", width=136, sort=True, link="link"),
+        Column(field="exception", title="Exception", kind="exception", width=146, sort=True, link="link"),
         Column(field="message", title="Message", link="link", least=210),
         Column(
             field="node", title="Points to", kind="badge", width=130, sort=True,
@@ -281,8 +282,8 @@ TRIES = Table(
         Column(field="task", title="Task", width=90, link="link"),
         Column(field="try", title="Try", kind="number", width=64),
         Column(field="app", title="App", width=140),
-        Column(field="state", title="State", kind="state", width=150),
-        Column(field="host", title="Node", width=170),
+        Column(field="state", title="State", kind="state", width=164),
+        Column(field="host", title="Node", width=150),
         Column(field="worker", title="Worker", width=90),
         Column(field="wrong", title="Failed", kind="time", width=172),
         Column(field="elapsed", title="Ran", kind="duration", width=112),

@@ -202,7 +202,7 @@ TABLE: Final = Table(
             field="task", title="Task", kind="number", width=84, sort=True, link="href", tip="In order of submission"
         ),
         Column(field="app", title="App", kind="app", link="app_href", least=200),
-        Column(field="state", title="State", kind="state", width=146),
+        Column(field="state", title="State", kind="state", width=160),
         Column(field="began", title="Began", kind="time", width=166, sort=True, tip="The latest try's function"),
         Column(field="took", title="Ran", kind="duration", width=92, sort=True, tip="The latest try's function"),
         Column(field="memory", title="Memory", kind="bytes", width=96, tip="Peak of the latest try"),
