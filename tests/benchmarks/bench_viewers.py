@@ -1,10 +1,11 @@
 """Many viewers of one live run: do all hear of it, does the writer suffer, does the database feel how many they are?
 
-In: `python -m tests.benchmarks.bench_viewers [--viewers 200] [--rate 5000] [--seconds 30] [--bus]`. Out: for none, one,
-many: news heard, how late, queries a tick, and how old the newest record in the database was, from its making on (p50,
-p99). A viewer does what a browser does: it holds a socket, and after each news it asks for what a real page asked for
-in Chromium. Records are written straight into the database; with `--bus` they go the whole way, by RabbitMQ and a
-writer.
+In: `python -m tests.benchmarks.bench_viewers [--viewers 200] [--rate 5000] [--seconds 30] [--bus] [--json FILE]`. Out:
+for none, one, many: news heard, how late, queries a tick, and how old the newest record in the database was, from its
+making on (p50, p99); then the figures. A viewer does what a browser does: it holds a socket, and after each news it
+asks for what a real page asked for in Chromium. News are the versions of the run that anybody was told of once all were
+there; a viewer heard every one when at most one is missing, since the last comes when some are done already. Records
+are written straight into the database; with `--bus` they go the whole way, by RabbitMQ and a writer.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
-import re
 import signal
 import sqlite3
 import subprocess
@@ -21,24 +20,19 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
 from urllib.parse import quote
-
-from websockets.asyncio.client import connect
 
 from heliograph_store.migrate import migrate
 from heliograph_store.read.runs import find_run
 from heliograph_store.store import connect as open_store
+from tests.benchmarks.frame import Figure, at_least, at_most, progress, show
+from tests.benchmarks.viewers import RUN, watch
 from tests.dashboard.conftest import FLAGS, running, viewing
 from tests.fixtures.broker import Broker
-
-RUN = "steady"
-TICK = re.compile(r'\{"run": ?"[^"]*", ?"version": ?\d+\}')
 
 
 @contextmanager
@@ -128,84 +122,37 @@ def bodies_of(url: str) -> list[str]:
     return list(by_output.values())
 
 
-class Client:
-    """One kept connection. An HTTP library would take more of the machine than what is measured."""
-
-    def __init__(self, url: str) -> None:
-        self._host, self._port = url.removeprefix("http://").split(":")
-
-    async def open(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(self._host, int(self._port))
-
-    async def post(self, body: bytes) -> int:
-        here = f"{self._host}:{self._port}"
-        head = f"POST /_dash-update-component HTTP/1.1\r\nHost: {here}\r\nOrigin: http://{here}\r\n"
-        head += f"Content-Type: application/json\r\nAccept-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._writer.write(head.encode() + body)
-        answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        if found := re.search(rb"content-length: (\d+)", answer):
-            await self._reader.readexactly(int(found[1]))
-        return int(answer.split()[1])
-
-
-async def viewer(url: str, bodies: list[str], until: float, heard: list[float], failed: list[int]) -> None:
-    origin = {"Origin": url}
-    client = Client(url)
-    await client.open()
-    async with (
-        connect(url.replace("http", "ws", 1) + "/live", additional_headers=origin, open_timeout=120) as socket,
-    ):
-        await socket.send(json.dumps({"run": RUN}))
-        count = 0
-        while time.monotonic() < until:
-            try:
-                news = json.loads(await asyncio.wait_for(socket.recv(), 10))
-            except TimeoutError:
-                break
-            if "version" not in news:
-                continue
-            began = time.monotonic()
-            await asyncio.sleep(random.random() * news["spread"] / 1000)
-            tick = json.dumps({"run": RUN, "version": news["version"]})
-            for body in bodies:
-                status = await client.post(TICK.sub(tick, body).encode())
-                if status not in {200, 204}:
-                    failed.append(status)
-            heard.append(time.monotonic() - began)
-            count += 1
-        assert count, "a viewer heard nothing"
-
-
-def counters(url: str) -> dict[str, float]:
-    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
-    return {m[1]: float(m[2]) for m in re.finditer(r"^(heliograph\S+) (\S+)$", text, re.MULTILINE)}
-
-
-async def watch(url: str, bodies: list[str], viewers: int, seconds: float) -> dict[str, Any]:
-    heard: list[float] = []
-    failed: list[int] = []
-    before, began = await asyncio.to_thread(counters, url), time.monotonic()
-    tasks = [viewer(url, bodies, began + seconds, heard, failed) for _ in range(viewers)]
-    await asyncio.gather(*tasks)
-    after = await asyncio.to_thread(counters, url)
-    looks = after["heliograph_dashboard_looks_total"] - before["heliograph_dashboard_looks_total"]
-    name = 'heliograph_dashboard_reads_total{from="database"}'
-    return {
-        "viewers": viewers,
-        "news heard by each": len(heard) / viewers,
-        "seconds until shown p50": quantiles(heard, n=100)[49],
-        "seconds until shown p99": quantiles(heard, n=100)[98],
-        "errors": len(failed),
-        "queries a tick": (after[name] - before[name]) / looks,
-    }
+def figures(found: Sequence[Mapping[str, float]], rate: float) -> list[Figure]:
+    """`found`: of none, of one, of many viewers."""
+    none, one, many = found
+    viewers, pace = f"{many['viewers']:,.0f} viewers", f"{many['records/s']:,.0f} records/s"
+    ratio = many["queries a tick"] / one["queries a tick"]
+    return [
+        at_least(
+            6, "viewers of a live run who heard every news", many["heard every one"], "viewers", many["viewers"],
+            f"{many['news']:.0f} news; answered after {many['seconds until shown p50']:.2f} s, "
+            f"p99 {many['seconds until shown p99']:.2f} s",
+        ),
+        at_most(6, f"wrong answers to {viewers}", many["errors"], "answers", 0),
+        at_least(6, f"written for {viewers}", many["records/s"], "records/s", 0.95 * rate, f"of {rate:,.0f} made"),
+        at_most(
+            6, f"age of the newest row, {viewers}, p99", many["newest is old p99"], "s", 1,
+            f"at {pace}; p50 {many['newest is old p50']:.2f} s; none look: p99 {none['newest is old p99']:.2f} s",
+        ),
+        at_most(
+            6, f"queries a tick, {viewers} by one", ratio, "times", 1.2,
+            f"{many['queries a tick']:.1f} and {one['queries a tick']:.1f}",
+        ),
+    ]  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--rate", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--bus", action="store_true", help="through RabbitMQ and a writer")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what was started would stay
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -214,22 +161,28 @@ def main() -> None:
         stack.enter_context(writing(folder, options.rate, bus=options.bus))
         url = stack.enter_context(viewing(folder / "run.db", log=folder / "view.log"))
         bodies = bodies_of(url)
-        print(f"{len(bodies)} callbacks a tick", flush=True)
+        progress(f"{len(bodies)} callbacks a tick")
+        found = []
         for viewers in (0, 1, options.viewers):
-            time.sleep(3)  # what those before left behind
-            age = Age(folder / "run.db")
-            before = written(folder / "run.db")
-            age.start()
-            began = time.monotonic()
-            if viewers:
-                result = asyncio.run(watch(url, bodies, viewers, options.seconds))
-            else:
-                time.sleep(options.seconds)
-                result = {"viewers": 0}
-            took, old = time.monotonic() - began, age.stop()
-            records = (written(folder / "run.db") - before) / took
-            result |= {"records/s": records, "newest is old p50": old[49], "newest is old p99": old[98]}
-            print(json.dumps({key: round(value, 3) for key, value in result.items()}), flush=True)
+            found.append(looked_at(folder / "run.db", url, bodies, viewers, options.seconds))
+            progress(json.dumps({key: round(value, 3) for key, value in found[-1].items()}))
+    show(figures(found, options.rate), options.json)
+
+
+def looked_at(database: Path, url: str, bodies: list[str], viewers: int, seconds: float) -> dict[str, float]:
+    """What so many viewers met, and what the writer did meanwhile."""
+    time.sleep(3)  # what those before left behind
+    age = Age(database)
+    before, began = written(database), time.monotonic()
+    age.start()
+    if viewers:
+        result = asyncio.run(watch(url, bodies, viewers, seconds))
+    else:
+        time.sleep(seconds)
+        result = {"viewers": 0}
+    took, old = time.monotonic() - began, age.stop()
+    records = (written(database) - before) / took
+    return result | {"records/s": records, "newest is old p50": old[49], "newest is old p99": old[98]}
 
 
 def written(database: Path) -> int:

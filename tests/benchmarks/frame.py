@@ -100,8 +100,12 @@ def report(figures: Callable[[bool], list[Figure]], about: str | None, argv: Seq
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(argv)
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
-    found = figures(chosen.quick)
-    print(table(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"machine": machine(), "figures": saved(found)}, indent=1) + "\n")
+    show(figures(chosen.quick), chosen.json)
     return 0
+
+
+def show(found: Sequence[Figure], path: Path | None) -> None:
+    """Print the figures, and write them where asked."""
+    print(table(found))
+    if path:
+        path.write_text(json.dumps({"machine": machine(), "figures": saved(found)}, indent=1) + "\n")
