@@ -207,7 +207,7 @@ class _Decoded:
             good, bad = decode_records(batch)
             if careful:
                 good = [shortened(harmless(record)) for record in good]
-            elif max(map(len, map(memoryview, batch.records)), default=0) > LARGE:  # type: ignore[arg-type]
+            elif max(map(len, batch.records), default=0) > LARGE:
                 good = [harmless(record) for record in good]
             records += good
             broken += bad
