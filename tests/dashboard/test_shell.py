@@ -23,6 +23,7 @@ def test_from_all_workflows_to_one_and_back(page: Any, dashboard: str, recorded:
     assert page.locator("#run-head .hg-badge").inner_text() == "failed"
     page.locator("#crumbs").get_by_role("link", name="Workflows").click()
     page.locator("#workflows-grid .ag-row").first.wait_for()
+    wait_for(lambda: page.title() == "Workflows · Heliograph")
     page.go_back()
     page.locator("#run-nav a").first.wait_for()
     page.goto(f"{dashboard}/runs/nothing-like-it")

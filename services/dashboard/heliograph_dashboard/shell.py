@@ -170,7 +170,8 @@ def _visit(data: Data, urls: Urls, place: Place, route: Mapping[str, str]) -> An
         zone=route.get("zone") or "UTC",
     )
     head = None if run is None else run_head(data, run)
-    name = page.title or " ".join(page.name.capitalize() if key == "run" else cut(params[key], 40) for key in params)
+    what = [cut(params[key], 40) for key in params if key != "run"]
+    name = page.title or " ".join([page.name.capitalize(), *what])
     title = " · ".join([name, *([cut(run.name or run.run[:8])] if run is not None else []), "Heliograph"])
     return page.layout(view), _crumbs(view, page), head, _navigation(view, page), looking, title
 

@@ -118,6 +118,7 @@ def _told(one: Ran, lane: str, end: int) -> str:
 def _marks(scene: Scene) -> Iterator[Figure]:
     """Failed tries, and those of which nobody knows the end."""
     tries, window = scene.tries, scene.window
+    edge = "#1c2128" if scene.theme == "dark" else "#ffffff"
     wrong = [i for i, one in enumerate(tries) if one.failed]
     unknown = [i for i, one in enumerate(tries) if one.ended is None] if window.lost else []
     for members, name, symbol, colour in (
@@ -134,7 +135,7 @@ def _marks(scene: Scene) -> Iterator[Figure]:
                 "customdata": [str(tries[i].task) for i in members],
                 "text": [f"{app_label(tries[i].app, 80)}, task {tries[i].number}" for i in members],
                 "hovertemplate": f"%{{text}}<br>{name}<extra></extra>",
-                "marker": {"symbol": symbol, "size": 8, "color": colour, "line": {"width": 1, "color": "#ffffff"}},
+                "marker": {"symbol": symbol, "size": 8, "color": colour, "line": {"width": 1, "color": edge}},
             }
 
 
