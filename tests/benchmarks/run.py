@@ -48,7 +48,8 @@ FULL = (
     Bench(name="bench_ingest", seconds=200),
     Bench(name="bench_delay", seconds=240),
     Bench(name="bench_size", seconds=400),
-    Bench(name="reading", seconds=900),
+    Bench(name="reading", seconds=1200),
+    Bench(name="bench_viewers", arguments=("--bus", "--viewers", "200", "--seconds", "30"), seconds=300),
     Bench(name="load", seconds=300),
 )
 QUICK = (Bench(name="guard", seconds=150),)

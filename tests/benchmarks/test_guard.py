@@ -126,7 +126,10 @@ def test_databases_for_reading_are_made_once_and_only_where_there_is_room(
     with pytest.raises(KeyboardInterrupt):
         reading.whole(where / "half.db", fail)
     reading.whole(where / "half.db", lambda path: migrate(f"sqlite:///{path}"))
-    assert sorted(path.name for path in where.iterdir()) == [*sorted(names), "half.db"]
+    left = sorted(
+        path.name for path in where.iterdir() if path.suffix != ".lock"
+    )  # of bringing them to the newest schema
+    assert left == [*sorted(names), "half.db"]
 
 
 def test_a_task_is_seen_when_more_tasks_are_done_than_its_number() -> None:

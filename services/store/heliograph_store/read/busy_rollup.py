@@ -198,7 +198,7 @@ def _moves(store: Store, run_id: int, by: By, cut: _Cut) -> NDArray[np.int64]:
     query = (
         select(c[by], stretch, *(cast(func.sum(part), BigInteger) for part in sums))
         .where(c.run == run_id, c.width == cut.unit, c.at >= cut.first, c.at < cut.last)
-        .group_by(c[by], literal_column("2"))
+        .group_by(literal_column("2"), c[by])  # nearly the order of the key, so that sorting is quick
     )
     with store.connection() as connection:
         cursor = connection.execute(query).cursor
