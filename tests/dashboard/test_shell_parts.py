@@ -135,6 +135,26 @@ def test_many_who_ask_the_same_cost_one_read() -> None:
     assert (data.given, data.asked) == (202, 3)
 
 
+@pytest.mark.parametrize(("takes", "lasts"), [(0.1, 10), (0.4, 20)], ids=["quick", "slow"])
+def test_what_is_read_seldom_takes_a_fiftieth_of_the_time_at_most(takes: float, lasts: float) -> None:
+    version, now, asked = [1], [100.0], [0]
+    config = DashboardConfig(database_url="sqlite:///x")
+    data = Data(lambda: None, fixed(version), config, clock=lambda: now[0])  # type: ignore[arg-type, return-value]
+
+    def search(store: Store, run_id: int) -> int:
+        del store, run_id
+        asked[0] += 1
+        now[0] += takes
+        return version[0]
+
+    for version[0], later, answer in ((1, 0.0, 1), (2, lasts - 0.5, 1), (3, lasts + 0.5, 3)):
+        now[0] = 100.0 + later
+        assert data.read_seldom(10, search, 7) == answer
+    assert asked[0] == 2
+    version[0] = 4
+    assert data.read(search, 7) == 4
+
+
 def test_a_read_that_failed_is_asked_again() -> None:
     data, calls = data_of([1]), [0]
 

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from heliograph_dashboard.config import DashboardConfig
@@ -23,6 +24,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 KEPT: Final = 256
 """Answers that are kept; a page asks for a handful."""
+SHARE: Final = 50
+"""What is read seldom is as good for so many times as long as reading it took: so it takes 2 % of a core at most."""
+
+
+@dataclass
+class _Kept:
+    """An answer, or the promise of one: of which version, asked for when, and how many seconds it took."""
+
+    version: int
+    began: float
+    future: Future[Any] = field(default_factory=Future)
+    took: float = 0.0
 
 
 class Data:
@@ -34,13 +47,16 @@ class Data:
         versions: Versions,
         config: DashboardConfig,
         pipeline: Pipeline | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._open, self._versions, self.config, self._pipeline = open_store, versions, config, pipeline
         self._lock = threading.Lock()
         self.given = 0
         self.asked = 0
         """Reads by pages, and those of them that went to the database; for metrics and tests."""
-        self._answers: OrderedDict[Any, tuple[int, Future[Any], float]] = OrderedDict()
+        self._answers: OrderedDict[Any, _Kept] = OrderedDict()
 
     def read(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`function(store, *args, **kwargs)`. Raises what it raises, StoreError among it.
@@ -53,7 +69,8 @@ class Data:
     def read_seldom(
         self, seconds: float, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As `read`, but what was read less than so many seconds ago is good enough though the run has changed."""
+        """As `read`, but what was read less than so many seconds ago (no more than 0: as `read`), or less than `SHARE`
+        times as long as that took, is good enough though the run has changed."""
         return self._read(seconds, function, args, kwargs)
 
     def _read(self, lasts: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
@@ -66,20 +83,20 @@ class Data:
         with self._lock:
             self.given += 1
             known = self._answers.get(key)
-            if known is not None and (known[0] >= version or time.monotonic() - known[2] < lasts):
-                self._answers.move_to_end(key)
-                future, mine = known[1], False
-            else:
-                future, mine = Future(), True
+            mine = known is None or not (known.version >= version or self._lasts(known, lasts))
+            if mine or known is None:
+                known = self._answers[key] = _Kept(version, self._clock())
                 self.asked += 1
-                self._answers[key] = (version, future, time.monotonic())
-                self._answers.move_to_end(key)
                 if len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
+            self._answers.move_to_end(key)
         if mine:
-            self._ask(key, future, lambda: function(self._open(), *args, **kwargs))
-        answer: T = future.result()
+            self._ask(key, known, lambda: function(self._open(), *args, **kwargs))
+        answer: T = known.future.result()
         return answer
+
+    def _lasts(self, known: _Kept, seconds: float) -> bool:
+        return seconds > 0 and self._clock() - known.began < max(seconds, SHARE * known.took)
 
     def uncached(self) -> Data:
         """The same store, asked every time: for those who read through whole tables."""
@@ -98,14 +115,16 @@ class Data:
         """How often this run (None: any run) has changed, as far as is known; grows."""
         return self._versions.of(run_id)
 
-    def _ask(self, key: Any, future: Future[Any], ask: Callable[[], Any]) -> None:
+    def _ask(self, key: Any, kept: _Kept, ask: Callable[[], Any]) -> None:
         try:
-            future.set_result(ask())
+            answer = ask()
+            kept.took = self._clock() - kept.began
+            kept.future.set_result(answer)
         except BaseException as error:
             with self._lock:  # the next one asks again
-                if (known := self._answers.get(key)) is not None and known[1] is future:
+                if self._answers.get(key) is kept:
                     del self._answers[key]
-            future.set_exception(error)
+            kept.future.set_exception(error)
 
 
 class _Uncached(Data):

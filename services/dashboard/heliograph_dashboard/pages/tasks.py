@@ -31,7 +31,7 @@ from heliograph_store.schema import split_task
 SORTS: Final = ("task", "began", "took")
 MAX_TEXT: Final = 200
 SELDOM: Final = 10.0
-"""Seconds for which what a search through texts found is good enough."""
+"""Seconds for which what a search through texts found is good enough, at least: see `Data.read_seldom`."""
 MAX_CHOICES: Final = 1000
 
 
