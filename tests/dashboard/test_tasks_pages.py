@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from heliograph_dashboard.components.text import cut, plain
+from heliograph_dashboard.pages.task_output import files_in
 from tests.dashboard.conftest import Recorded, until, wait_for
 from tests.dashboard.made import SECOND, START, Made, ended, started, task
 
@@ -83,7 +84,7 @@ def test_from_the_summary_to_an_app_to_its_slowest_task(page: Any, dashboard: st
     assert page.title().split(" · ")[0] == page.locator("h2", has_text="Task ").inner_text()
     names = [trace["name"] for trace in drawn(page, "task-phases")["data"]]
     assert "running" in names
-    assert page.locator("#task-tries tbody tr").count() == 1
+    assert page.locator("#task-tries table").first.locator("tbody tr").count() == 1
     assert any(value > 0 for value in drawn(page, "task-cpu")["data"][0]["y"] if value is not None)
     assert "Waits for" in page.locator("main").inner_text()
 
@@ -151,6 +152,31 @@ def test_a_failure_is_shown_whole_and_as_text(page: Any, dashboard: str, recorde
     page.locator("#task-tries").get_by_role("link", name="0", exact=True).click()
     page.get_by_role("heading", name="How try 0 failed").wait_for()
     assert query(page) == {"try": "0"}
+
+
+def test_every_state_of_every_try_has_its_time(page: Any, dashboard: str, recorded: Recorded) -> None:
+    page.goto(f"{dashboard}/runs/{recorded.run}/tasks/20")
+    page.get_by_text("Every state and its time").click()
+    rows = page.locator(".hg-more tbody tr")
+    rows.first.wait_for()
+    shown = [row.locator("td").all_inner_texts()[:2] for row in rows.all()]
+    assert [state for number, state in shown if number == "0"][-1] == "failed, will retry"
+    assert shown[-1] == ["1", "failed"]
+    assert rows.locator("time[title$=UTC]").count() == len(shown)
+
+
+def test_a_task_that_never_ran_has_no_empty_plots(page: Any, dashboard: str, recorded: Recorded) -> None:
+    page.goto(f"{dashboard}/runs/{recorded.run}/tasks/22")
+    page.locator(".hg-badge", has_text="dependency failed").first.wait_for()
+    page.locator("#task-used-note").get_by_text("No samples").wait_for()
+    page.locator("#task-used").wait_for(state="hidden")
+
+
+def test_files_among_inputs_are_named() -> None:
+    one = "<File at 0x7fd921503d50 url=/data/a b.txt scheme=file netloc= path=/data/a b.txt filename=a b.txt>"
+    future = "<parsl.app.futures.DataFuture object at 0x7f1 representing <File at 0x7f2 url=/c.txt scheme=file> done>"
+    assert files_in(f"[{one}, {future}, {one}, 'url=/no scheme=']") == ["/data/a b.txt", "/c.txt"]
+    assert files_in("<File at 0x1 url=" * 2000) == []
 
 
 def test_the_end_of_an_output_file(page: Any, dashboard: str, recorded: Recorded) -> None:

@@ -1,6 +1,6 @@
 """A task's tries as a table: where each ran, how long it waited and ran, what it used, how it ended.
 
-In: tries, newest last. Out: a table; a try's number leads to it.
+In: tries, newest last. Out: a table, whose numbers of tries lead to them; a table of every state and its time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from heliograph_dashboard.components.states import state_badge
+from heliograph_dashboard.components.states import state_badge, state_label
 from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.components.times import duration, size, when
 from heliograph_store.read.tries import Try
@@ -40,6 +40,25 @@ def try_table(
     )
     note = html.P(f"{left_out:,} earlier tries are not shown.", className="hg-remark") if left_out else None
     return html.Div([html.Div(table, className="hg-plain-wrap"), note])
+
+
+def state_times(tries: Sequence[Try]) -> Component | None:
+    """Every state of the tries that `try_table` shows, when it was first seen, and how long after the one before."""
+    rows = []
+    for one in tries[-MAX_ROWS:]:
+        before: int | None = None
+        for state, at in sorted(one.states.items(), key=lambda item: item[1]):
+            after = "" if before is None else duration(at - before)
+            cells = [(str(one.try_), ""), (state_label(state), ""), (when(at), ""), (after, "hg-num")]
+            rows.append(html.Tr([html.Td(content, className=kind) for content, kind in cells]))
+            before = at
+    if not rows:
+        return None
+    heads = html.Tr([html.Th(name, scope="col") for name in ("Try", "State", "Seen first", "After the one before")])
+    table = html.Table([html.Thead(heads), html.Tbody(rows)], className="hg-plain")
+    return html.Details(
+        [html.Summary("Every state and its time"), html.Div(table, className="hg-plain-wrap")], className="hg-more"
+    )
 
 
 def _row(one: Try, chosen: bool, to_try: Callable[[int], str], to_host: Callable[[str], str | None]) -> Component:

@@ -16,7 +16,7 @@ from heliograph_dashboard.components.facts import facts
 from heliograph_dashboard.components.states import state_badge
 from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.components.times import duration, when
-from heliograph_dashboard.components.tries import ran, try_table
+from heliograph_dashboard.components.tries import ran, state_times, try_table
 from heliograph_dashboard.data import Data
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages import task_around, task_output, task_used
@@ -138,12 +138,13 @@ def _memo(record: TaskRecord) -> str | None:
 def _tries(run: Run, record: TaskRecord, tries: list[Try], chosen: int | None) -> Component:
     if not tries:
         return html.P("No state of it has arrived yet.", className="hg-remark")
-    return try_table(
+    table = try_table(
         tries,
         chosen,
         to_try=lambda number: in_run(run, "tasks", str(record.task), query={"try": str(number)}),
         to_host=lambda host: in_run(run, "nodes", host),
     )
+    return html.Div([table, state_times(tries)])
 
 
 def _failures(run: Run, record: TaskRecord, tries: list[Try], wanted: int | None) -> Component | None:

@@ -5,6 +5,7 @@ In: a task. Out: two cards' contents, and the callbacks that read a file's end. 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
@@ -19,15 +20,28 @@ from heliograph_store.read.one_task import TaskRecord, task_record
 from heliograph_store.read.runs import Run, find_run
 
 STREAMS: Final = ("stdout", "stderr")
+MOST_SEARCHED: Final = 20_000
+"""Characters of inputs or outputs that are looked through for files."""
+MOST_FILES: Final = 50
+_FILE: Final = re.compile(r"<File at 0x[0-9a-f]{1,16} url=([^<>]{1,4096}?) scheme=")
 
 
 def texts(record: TaskRecord) -> list[Component]:
-    shown = [
-        outcome.block(text, identity=f"task-{name}", title=name.capitalize())
-        for name, text in (("inputs", record.inputs), ("outputs", record.outputs), ("stdin", record.stdin))
-        if text
-    ]
+    shown: list[Component] = []
+    for name, text in (("inputs", record.inputs), ("outputs", record.outputs), ("stdin", record.stdin)):
+        if text:
+            shown += [outcome.block(text, identity=f"task-{name}", title=name.capitalize()), *_files(name, text)]
     return [html.H2("Inputs and outputs"), *(shown or [html.P("None were recorded.", className="hg-remark")])]
+
+
+def files_in(text: str) -> list[str]:
+    """The files among inputs or outputs, as Parsl writes them down."""
+    return list(dict.fromkeys(_FILE.findall(text[:MOST_SEARCHED])))[:MOST_FILES]
+
+
+def _files(name: str, text: str) -> list[Component]:
+    paths = [html.Li(html.Code(cut_middle(path, 160), title=cut(path, 4096))) for path in files_in(text)]
+    return [html.Ul(paths, className="hg-files", **{"aria-label": f"Files among the {name}"})] if paths else []
 
 
 def logs(data: Data, run: Run, record: TaskRecord, opened: str | None) -> list[Component]:
