@@ -22,7 +22,7 @@ from heliograph.messages import (
     TaskState,
 )
 from heliograph_store.migrate import migrate
-from heliograph_store.read import resources, runs, stints, taskuse
+from heliograph_store.read import resources, runs, sampled, stints, taskuse
 from heliograph_store.read.efficiency import cpu_share, memory_share, occupation, worker_share
 from heliograph_store.schema import task_key
 from heliograph_store.store import Store, connect
@@ -114,9 +114,9 @@ def test_rates_of_nodes_add_up(store: Store) -> None:
 
 def test_when_nodes_were_last_heard_of(store: Store) -> None:
     run = write(store, started(), node("b", 5), node("b", 50), node("a", 7))
-    assert resources.last_samples(store, run.id) == {"a": AT + 7 * S, "b": AT + 50 * S}
-    assert resources.sampled_hosts(store, run.id) == ["a", "b"]
-    assert resources.last_samples(store, run.id + 1) == {}
+    assert sampled.last_samples(store, run.id) == {"a": AT + 7 * S, "b": AT + 50 * S}
+    assert sampled.sampled_hosts(store, run.id) == ["a", "b"]
+    assert sampled.last_samples(store, run.id + 1) == {}
 
 
 # -- tries -----------------------------------------------------------------------------------------------------------

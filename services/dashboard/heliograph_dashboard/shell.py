@@ -1,6 +1,6 @@
-"""What surrounds every page: header, breadcrumbs, the navigation of a run, theme, pause; and which page is shown.
+"""Which page is shown, and what around it follows: breadcrumbs, the navigation of a run, its head, lines of warning.
 
-In: the browser's URL. Out: the page's first layout. Nothing here knows what a page shows.
+In: the browser's URL. Out: the page's first layout. Nothing here knows what a page shows; `frame` is what it stands in.
 
 How a visit goes: `url` changes → `route` (in the browser: a change that the page itself made is no visit) → the page's
 `layout` on the server. A page that wants its filters in the URL writes them to the store `query`; the URL follows.
@@ -8,22 +8,19 @@ How a visit goes: `url` changes → `route` (in the browser: a change that the p
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from heliograph_dashboard.components import banner, empty
 from heliograph_dashboard.components.runhead import run_head
-from heliograph_dashboard.components.states import LABELS
 from heliograph_dashboard.components.text import cut
 from heliograph_dashboard.data import Data
-from heliograph_dashboard.figures.colours import GROUP, GROUPS, RUN, STATE
+from heliograph_dashboard.frame import frame
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages import PAGES
 from heliograph_dashboard.urls import Place, Urls, query_of
@@ -33,18 +30,11 @@ from heliograph_store.read.pipeline import losses
 from heliograph_store.read.runs import find_run
 
 log = logging.getLogger("heliograph.dashboard")
-THEME = {
-    "primaryColor": "blue",
-    "fontFamily": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
-    "fontFamilyMonospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
-    "defaultRadius": "sm",
-    "headings": {"fontWeight": "600"},
-}
 
 
 def build(dash: Dash, data: Data, urls: Urls) -> None:
     """Give the app its layout and its own callbacks."""
-    dash.layout = lambda: _frame(urls)
+    dash.layout = lambda: frame(urls)
     _in_the_browser(dash)
     _visits(dash, data, urls)
     _live(dash, data)
@@ -240,82 +230,3 @@ def _shown_in(page: Page) -> str:
         return page.name
     above = [other for other in PAGES if other.title and page.path.startswith(other.path)]
     return max(above, key=lambda other: len(other.path)).name if above else ""
-
-
-def _frame(urls: Urls) -> Component:
-    stores = [
-        dcc.Location(id="url", refresh=False),
-        dcc.Store(id="route"),
-        dcc.Store(id="query"),
-        dcc.Store(id="query-done"),
-        dcc.Store(id="zone"),
-        dcc.Store(id="tick"),
-        dcc.Store(id="looking", data={"run": None}),
-        dcc.Store(id="looking-done"),
-        dcc.Store(id="trouble", data=False),
-        dcc.Store(id="paused", data=False),
-        dcc.Store(id="theme"),
-        dcc.Store(id="page-title"),
-        dcc.Store(id="title-done"),
-    ]
-    return dmc.MantineProvider(
-        id="mantine",
-        theme=THEME,
-        children=html.Div(
-            [*stores, _words(), html.A("Skip to the page", href="#page", className="hg-skip"), _header(urls), _main()]
-        ),
-    )
-
-
-def _words() -> Component:
-    """What the browser's scripts must know of names and colours."""
-    words = {"groups": GROUPS, "group": GROUP, "state": STATE, "run": RUN, "labels": LABELS}
-    return html.Div(id="words", hidden=True, **{"data-words": json.dumps({k: dict(v) for k, v in words.items()})})
-
-
-def _header(urls: Urls) -> Component:
-    live = html.Span(
-        [html.Span(className="hg-live-dot"), html.Span("connecting", id="live-text")], id="live", className="hg-live"
-    )
-    return html.Header(
-        [
-            dcc.Link(
-                [html.Span(className="hg-logo"), html.Span("Heliograph", className="hg-name")],
-                href=urls.link("workflows"),
-                className="hg-home",
-            ),
-            html.Nav(id="crumbs", className="hg-crumbs", **{"aria-label": "Where you are"}),
-            html.Div(
-                [
-                    live,
-                    html.Button(
-                        html.Span(className="hg-icon hg-icon-pause"),
-                        id="pause",
-                        className="hg-button",
-                        title="Pause or go on with live updates",
-                        **{"aria-label": "Pause live updates", "aria-pressed": "false"},
-                    ),
-                    html.Button(
-                        html.Span(className="hg-icon hg-icon-theme"),
-                        id="theme-toggle",
-                        className="hg-button",
-                        title="Light or dark",
-                        **{"aria-label": "Change between light and dark"},
-                    ),
-                ],
-                className="hg-tools",
-            ),
-        ],
-        className="hg-header",
-    )
-
-
-def _main() -> Component:
-    return html.Div(
-        [
-            html.Div(id="banner", **{"aria-live": "polite"}),
-            html.Div(id="run-head", className="hg-run-head"),
-            html.Nav(id="run-nav", className="hg-tabs", **{"aria-label": "Pages of this run"}),
-            html.Main(id="page", className="hg-page", tabIndex=-1),
-        ]
-    )

@@ -22,8 +22,9 @@ from heliograph_dashboard.figures import resources as figures
 from heliograph_dashboard.page import Page, View
 from heliograph_dashboard.pages import resources_apps, resources_efficiency
 from heliograph_store.read.grid import NOTHING, Series
-from heliograph_store.read.resources import node_levels, node_rates, sampled_hosts
+from heliograph_store.read.resources import node_levels, node_rates
 from heliograph_store.read.runs import Run, app_counts, find_run
+from heliograph_store.read.sampled import sampled_hosts
 from heliograph_store.read.taskuse import app_use, task_use
 
 CONFIG: Final = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}

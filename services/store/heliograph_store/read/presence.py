@@ -15,8 +15,8 @@ from heliograph_store.read.failures import host_tries
 from heliograph_store.read.liveness import LEASE, liveness
 from heliograph_store.read.nodes import Node, block_list, node_list
 from heliograph_store.read.pipeline import Agent, agent_list
-from heliograph_store.read.resources import last_samples
 from heliograph_store.read.runs import Run
+from heliograph_store.read.sampled import last_samples
 from heliograph_store.store import Store
 
 Presence = Literal["alive", "left", "lost", "over", "unknown"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import CTE, ColumnElement, Double, Select, case, cast, func, select
+from sqlalchemy import ColumnElement, Double, Select, case, cast, func, select
 
 from heliograph_store.read.grid import (
     IDLE,
@@ -27,6 +27,7 @@ from heliograph_store.read.grid import (
     whole,
 )
 from heliograph_store.read.query import fetch
+from heliograph_store.read.sampled import spans_of
 from heliograph_store.schema import hosts, node_samples
 from heliograph_store.store import Store
 from heliograph_store.values import MAX_TIME
@@ -219,18 +220,6 @@ def _rates(rows: NDArray[np.float64], grid: Grid, *, gap: int, scale: float) -> 
     ]
 
 
-def last_samples(store: Store, run_id: int) -> dict[str, int]:
-    """When each host's latest node sample was taken; see `_spans`."""
-    spans = {host: last for host, _, last in _spans(store, run_id)}
-    query = select(hosts.c.id, hosts.c.name).where(hosts.c.id.in_(list(spans)))
-    return {row["name"]: spans[row["id"]] for row in fetch(store, query)}
-
-
-def sampled_hosts(store: Store, run_id: int) -> list[str]:
-    """Names of the nodes that have samples, sorted."""
-    return sorted(last_samples(store, run_id))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
     """Which samples are read, in which stretches; and how many nodes they stand for."""
@@ -280,7 +269,7 @@ def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int, many: int) 
     if wanted.host is not None:
         grid = grid_over(store, node_samples, rows, buckets)
         return None if grid is None else _Asked(rows=rows, grid=grid, interval=interval, chosen=1, nodes=1)
-    spans = _spans(store, run_id)
+    spans = spans_of(store, run_id)
     if not spans:
         return None
     first = max(min(first for _, first, _ in spans), wanted.since or 0)
@@ -295,21 +284,3 @@ def _asked(store: Store, run_id: int, wanted: _Filter, buckets: int, many: int) 
     if len(some) < len(ids):
         rows = rows & node_samples.c.host.in_(some)
     return _Asked(rows=rows, grid=grid, interval=interval, chosen=len(some), nodes=len(ids))
-
-
-def sampled_host_ids(run_id: int) -> CTE:
-    """Ids of the hosts that have samples, and a NULL: one step down the primary key of `node_samples` a host."""
-    m = node_samples.c
-    found = select(func.min(m.host).label("host")).where(m.run == run_id).cte("found", recursive=True)
-    after = select(func.min(m.host)).where(m.run == run_id, m.host > found.c.host).scalar_subquery()
-    return found.union_all(select(after).where(found.c.host.is_not(None)))
-
-
-def _spans(store: Store, run_id: int) -> list[tuple[int, int, int]]:
-    """(id, first sample, last sample) of every host that has samples: three steps down the primary key of
-    `node_samples` a host, whatever their number."""
-    m, found = node_samples.c, sampled_host_ids(run_id)
-    mine = (m.run == run_id) & (m.host == found.c.host)
-    first, last = (select(how(m.at)).where(mine).scalar_subquery() for how in (func.min, func.max))
-    query = select(found.c.host, first.label("first"), last.label("last")).where(found.c.host.is_not(None))
-    return [(row["host"], row["first"], row["last"]) for row in fetch(store, query)]

@@ -12,7 +12,7 @@ from sqlalchemy import Double, cast, func, select
 
 from heliograph_store.read.grid import real, whole
 from heliograph_store.read.query import fetch, state_name
-from heliograph_store.read.resources import sampled_host_ids
+from heliograph_store.read.sampled import sampled_host_ids
 from heliograph_store.schema import node_samples, run_states
 from heliograph_store.store import Store
 
