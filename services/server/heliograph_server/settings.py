@@ -86,8 +86,8 @@ class Settings(BaseSettings):
         default=55057, ge=0, le=65535, description="In `up`: port of the file-watch service's /metrics and health"
     )
     linger: float = Field(default=0.2, ge=0, le=60, description="How long the writer waits to fill a commit")
-    write_batches: int = Field(default=64, ge=1, le=100_000, description="Most batches in one commit")
-    prefetch: int = Field(default=128, ge=1, le=65535, description="Batches the broker may have under way to a writer")
+    write_batches: int = Field(default=128, ge=1, le=100_000, description="Most batches in one commit")
+    prefetch: int = Field(default=256, ge=1, le=65535, description="Batches the broker may have under way to a writer")
     raw_samples_for: float | None = Field(
         default=None, gt=0, description="Days after which raw samples thin to one a minute; unset: never"
     )

@@ -16,9 +16,9 @@ class WriterConfig:
     linger: float = 0.2
     """How long the first batch in hand waits for company: one commit for many batches."""
     max_batches: int = 128
-    max_bytes: int = 8 << 20
-    prefetch: int = 128
-    target_write: float = 1.5
+    max_bytes: int = 16 << 20
+    prefetch: int = 256
+    target_write: float = 2.5
     """A commit that takes longer makes the next one smaller, so that others get at the store."""
     idle_wait: float = 0.5
     """Longest wait in one receive: also how long a stop request can take to be noticed."""
