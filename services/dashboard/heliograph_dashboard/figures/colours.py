@@ -55,7 +55,7 @@ RUN: Final[Mapping[str, str]] = {
 
 PALETTE: Final[tuple[str, ...]] = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e58606", "#5d69b1", "#52bca3", "#99c945",
-    "#cc61b0", "#24796c", "#daa51b", "#2f8ac4", "#764e9f", "#ed645a", "#a5aa99", "#8c6d31", "#7b4173", "#3969ac",
+    "#cc61b0", "#24796c", "#daa51b", "#2f8ac4", "#764e9f", "#c5a3e0", "#a5aa99", "#8c6d31", "#f2a48f", "#9c5b3c",
 )  # fmt: skip
 
 
