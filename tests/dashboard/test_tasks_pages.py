@@ -89,6 +89,17 @@ def test_from_the_summary_to_an_app_to_its_slowest_task(page: Any, dashboard: st
     assert "Waits for" in page.locator("main").inner_text()
 
 
+def test_a_task_is_reached_by_keys_alone(page: Any, dashboard: str, recorded: Recorded) -> None:
+    page.goto(f"{dashboard}/runs/{recorded.run}/tasks")
+    assert column(page, "tasks", "task")[0] == "0"
+    page.locator("#tasks-parquet").focus()
+    for key, focused in (("Tab", "columnheader"), ("ArrowDown", "gridcell"), ("ArrowDown", "gridcell")):
+        page.keyboard.press(key)
+        until(page, "role => document.activeElement.getAttribute('role') === role", focused)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/tasks/1$"))
+
+
 def test_filters_orders_and_pages_stand_in_the_url(page: Any, dashboard: str, recorded: Recorded) -> None:
     tasks = f"{dashboard}/runs/{recorded.run}/tasks"
     page.goto(tasks)

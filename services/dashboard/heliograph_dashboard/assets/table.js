@@ -23,6 +23,13 @@
     setEventData({ sort: sorted ? (sorted.sort === "desc" ? "-" : "") + sorted.colId : "" });
   };
 
+  /* Enter follows the link of the cell that has the focus. */
+  functions.hgEnter = function (params) {
+    const cell = params.event && params.event.key === "Enter" && params.event.target.closest(".ag-cell");
+    const link = cell && cell.querySelector("a");
+    if (link && params.event.target !== link) link.click();
+  };
+
   const h = function () { return window.React.createElement.apply(null, arguments); };
   function dot(colour) { return h("span", { className: "hg-dot", style: { backgroundColor: colour } }); }
   function badge(text, colour) { return h("span", { className: "hg-badge", style: { "--hg-colour": colour } }, dot(colour), text); }

@@ -81,7 +81,7 @@ def grid(name: str, columns: Sequence[Column], sort: str, rows: Sequence[Mapping
             "accentedSort": False,
             "domLayout": "autoHeight" if height == "auto" else "normal",
         },
-        eventListeners={"sortChanged": ["hgSort(params, setEventData)"]},
+        eventListeners={"sortChanged": ["hgSort(params, setEventData)"], "cellKeyDown": ["hgEnter(params)"]},
         columnSize=None,
         style={"width": "100%", **({} if height == "auto" else {"height": height})},
         className="hg-grid",
