@@ -40,6 +40,7 @@ from heliograph.messages import (
 from heliograph_store import tasks
 from heliograph_store.merge import RULES, Row, merge
 from heliograph_store.schema import DEPENDENCY, IS_LAST, IS_SHARED, NUMBER_BITS, NUMBER_MASK, RAW
+from heliograph_store.sql import Values
 from heliograph_store.tasks import RUNNING, RUNNING_ENDED, TaskRow, TryRow
 from heliograph_store.values import MAX_TIME, finite, thousandths
 
@@ -69,8 +70,8 @@ class RunFold:
     tasks: dict[int, TaskRow] = field(default_factory=dict)
     tries: dict[tuple[int, int], TryRow] = field(default_factory=dict)
     edges: set[tuple[int, int, int]] = field(default_factory=set)
-    samples: list[list[Any]] = field(default_factory=list)
-    node_samples: list[list[Any]] = field(default_factory=list)
+    samples: list[Values] = field(default_factory=list)
+    node_samples: list[Values] = field(default_factory=list)
     """Rows of the tables of that name; texts that `host_ids` and `name_ids` do not hold stand where ids will."""
     host_ids: Mapping[str, int] = field(default_factory=dict)
     name_ids: Mapping[str, int] = field(default_factory=dict)
@@ -120,7 +121,7 @@ class RunFold:
     def others(self, record: TaskRecord, numbers: list[int]) -> list[int]:
         """Keys of other tasks of the record's origin."""
         base = self.origins[record.origin] << NUMBER_BITS
-        if any(not 0 <= number <= NUMBER_MASK for number in numbers):
+        if numbers and not 0 <= min(numbers) <= max(numbers) <= NUMBER_MASK:
             raise Unusable("a number of another task is out of range")
         return [base | number for number in numbers]
 
@@ -208,19 +209,22 @@ def _not_stored(_fold: RunFold, record: Record) -> None:
 
 
 def _sample(fold: RunFold, r: TaskSample) -> None:
-    key, number = fold.key(r), r.try_
-    if not 0 <= number <= MAX_TRY:
+    # Most records are samples: `key` and `finite` are written out here, because calls are what costs.
+    task, number, at, interval = r.number, r.try_, r.at, r.interval
+    if not 0 <= task <= NUMBER_MASK or not 0 <= number <= MAX_TRY:
+        fold.key(r)
         _try_number(number)
     if fold.horizon is not None:
-        _not_late(fold, r.at)
+        _not_late(fold, at)
     host = fold.host_ids.get(r.host) or _new(r.host, fold.new_hosts)
     status = None if r.status is None else fold.name_ids.get(r.status) or _new(r.status, fold.new_names)
     fold.samples.append(
-        [
-            fold.id, key, number, r.at, host, r.pid, (IS_LAST if r.last else 0) | (IS_SHARED if r.shared else 0),
-            r.cpu_user, r.cpu_system, r.rss, r.peak_rss, r.vms, r.threads, r.children, r.read_bytes, r.write_bytes,
-            r.ctx_voluntary, r.ctx_involuntary, thousandths(r.memory_percent), status, r.cpu_num, finite(r.interval),
-        ]
+        (
+            fold.id, fold.origins[r.origin] << NUMBER_BITS | task, number, at, host, r.pid,
+            (IS_LAST if r.last else 0) | (IS_SHARED if r.shared else 0), r.cpu_user, r.cpu_system, r.rss, r.peak_rss,
+            r.vms, r.threads, r.children, r.read_bytes, r.write_bytes, r.ctx_voluntary, r.ctx_involuntary,
+            thousandths(r.memory_percent), status, r.cpu_num, interval if interval - interval == 0 else None,
+        )
     )  # fmt: skip
 
 
@@ -229,13 +233,13 @@ def _node_sample(fold: RunFold, r: NodeSample) -> None:
     host = fold.host_ids.get(r.host) or _new(r.host, fold.new_hosts)
     gpus = json.dumps([_gpu(gpu) for gpu in r.gpus], separators=(",", ":")) if r.gpus else None
     fold.node_samples.append(
-        [
+        (
             fold.id, host, r.at, RAW, r.cpu_count, finite(r.cpu_percent), r.cpu_user, r.cpu_system, r.cpu_idle,
             r.cpu_iowait, finite(r.load1), finite(r.load5), finite(r.load15), r.memory_total, r.memory_available,
             r.memory_used, r.swap_used, r.disk_read, r.disk_write, r.disk_total, r.disk_free, r.net_received,
             r.net_sent, r.cgroup_memory_limit, r.cgroup_memory_used, finite(r.cgroup_cpu_limit),
             finite(r.cpu_pressure), finite(r.memory_pressure), finite(r.io_pressure), gpus, r.processes,
-        ]
+        )
     )  # fmt: skip
 
 

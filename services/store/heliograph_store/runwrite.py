@@ -265,9 +265,9 @@ class RunRows:
         for table, rows in ((schema.samples, fold.samples), (schema.node_samples, fold.node_samples)):
             for at, name in _name_places(table):
                 ids = self.names.ids(schema.metadata.tables[name])
-                for row in rows:
+                for index, row in enumerate(rows):
                     if type(row[at]) is str:
-                        row[at] = ids[row[at]]
+                        rows[index] = (*row[:at], ids[row[at]], *row[at + 1 :])
 
     def _ids(self, table: Table, rows: list[list[Any]]) -> list[Values]:
         """The rows with ids in the place of texts."""
