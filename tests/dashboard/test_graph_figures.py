@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_cards_say_how_many_tasks_an_app_has_and_links_how_often_they_wait() -> 
     assert all("<b>x</b>" not in text for text in texts)
     cards = made.figure["data"][-1]
     assert set(cards["customdata"]) == {"a", HOSTILE}
+
+
+def test_what_cards_say_fits_into_them() -> None:
+    def said(columns: int) -> list[str]:
+        names = [f"an_app_with_a_rather_long_name_{i}" for i in range(columns)]
+        counts = [AppCounts(app=name, states={"exec_done": 24_000, "failed": 154}) for name in names]
+        edges = [AppEdge(start=a, end=b, dependencies=1, joins=0) for a, b in pairwise(names)]
+        made = app_figure(counts, edges, colour="app", theme="light")
+        return [note["text"] for note in made.figure["layout"]["annotations"]]
+
+    assert {"<b>an_app_with_a_rather_long_name_0</b>", "24,154 tasks · 154 failed"} <= set(said(1))
+    assert {"<b>an_app_with_a…</b>", "24,154 · 154 failed"} <= set(said(7))
 
 
 def test_small_apps_beyond_the_most_share_a_card() -> None:

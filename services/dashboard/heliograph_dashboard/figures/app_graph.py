@@ -87,7 +87,7 @@ def app_figure(counts: Sequence[AppCounts], edges: Sequence[AppEdge], *, colour:
     for card, (x, y) in zip(cards, places, strict=True):
         paint = colours[card.app] if colour == "app" else GROUP[_leading(card.states)]
         shapes += _card_shapes(card, x, y, paint, theme)
-        notes += _card_texts(card, x, y, theme, round((2 * WIDE - 0.05) * column / 8))
+        notes += _card_texts(card, x, y, theme, (2 * WIDE - 0.05) * column)
     traces = list(_link_traces(links, ways, theme, notes))
     traces.append(_hover_trace(cards, links, places))
     axis = {"visible": False, "fixedrange": False}
@@ -186,18 +186,20 @@ def _card_shapes(card: Card, x: float, y: float, paint: str, theme: str | None) 
             left += room * share
 
 
-def _card_texts(card: Card, x: float, y: float, theme: str | None, length: int) -> Iterator[Figure]:
+def _card_texts(card: Card, x: float, y: float, theme: str | None, pixels: float) -> Iterator[Figure]:
     dark = theme == "dark"
     text = {"x": x - WIDE + 0.05, "xanchor": "left", "showarrow": False, "align": "left"}
     yield {
-        **text, "y": y - HIGH + 0.17, "text": f"<b>{card.title(length)}</b>",
+        **text, "y": y - HIGH + 0.17, "text": f"<b>{card.title(round(pixels / 8))}</b>",
         "font": {"size": 13, "color": "#d6dde5" if dark else "#1f2933"},
     }  # fmt: skip
     groups = by_group(card.states)
-    said = [f"{card.tasks:,} task{'s' * (card.tasks != 1)}"]
-    said += [f"{groups[group]:,} {group}" for group in ("failed", "running") if groups[group]]
+    said = [f"{groups[group]:,} {group}" for group in ("failed", "running") if groups[group]][:1]
+    words = " · ".join([f"{card.tasks:,} task{'s' * (card.tasks != 1)}", *said])
+    if len(words) > pixels / 6:
+        words = " · ".join([f"{card.tasks:,}", *said])
     yield {
-        **text, "y": y + 0.04, "text": " · ".join(said[:2]),
+        **text, "y": y + 0.04, "text": words,
         "font": {"size": 11, "color": "#98a3af" if dark else "#5b6672"},
     }  # fmt: skip
 
