@@ -19,7 +19,6 @@ Databases take turns, so that what else the machine does disturbs all alike. A c
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -30,6 +29,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
+from heliograph_dashboard.app import collect_seldom
 from tests.benchmarks.bench_read import Subject, subject
 from tests.benchmarks.page_cases import Case, all_cases, place
 from tests.benchmarks.page_client import VISIT, Answer, Client
@@ -187,8 +187,7 @@ def main() -> None:
     ]
     heads = "".join(f"{f'{s.tasks:,} in {_length(s)} | CPU | kB':>32}" for s in subjects)
     print(f"{len(cases)} cases; p50/p95 in ms\n{'':58}{'served':8}{heads}  ratio")
-    gc.collect()
-    gc.freeze()  # as the dashboard does when it starts
+    collect_seldom()  # as the dashboard does when it starts
     found = measure(clients, subjects, cases, Turns(first=chosen.repeat, again=chosen.again), long)
     for client in clients:
         client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph_dashboard.answers import Answer, Answers, answer_of
+from heliograph_dashboard.app import collect_seldom
 from heliograph_dashboard.components import banner
 from heliograph_dashboard.components.text import cut, cut_middle
 from heliograph_dashboard.components.times import duration, local, size, utc
@@ -153,6 +155,26 @@ def test_what_is_read_seldom_takes_a_fiftieth_of_the_time_at_most(takes: float, 
     assert asked[0] == 2
     version[0] = 4
     assert data.read(search, 7) == 4
+
+
+def test_the_collector_does_not_go_through_the_rows_of_an_answer() -> None:
+    begun, before = [0], gc.get_threshold()
+
+    def count(phase: str, _info: dict[str, int]) -> None:
+        begun[0] += phase == "start"
+
+    collect_seldom()
+    gc.callbacks.append(count)
+    try:
+        rows = [[number] for number in range(50_000)]
+        assert (len(rows), begun[0]) == (50_000, 0)
+        more = [[number] for number in range(100_000)]
+        assert more
+        assert begun[0] > 0
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def test_a_read_that_failed_is_asked_again() -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from dash import Dash
 from fastapi import FastAPI
@@ -34,6 +35,8 @@ from heliograph_store.read.pipeline import newest
 from heliograph_store.store import Store, connect
 
 ASSETS = Path(__file__).with_name("assets")
+COLLECT_AFTER: Final = 100_000
+"""More objects than a page's answer is made of."""
 
 
 def create_app(
@@ -74,10 +77,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # What the libraries and pages consist of stays until the end: a full collection that went through all of it
-        # each time would stop the world for 50 ms in the middle of an answer.
-        gc.collect()
-        gc.freeze()
+        collect_seldom()
         polling = asyncio.create_task(live.poll())
         try:
             yield
@@ -137,3 +137,14 @@ class StoreHolder:
         if self._store is not None:
             self._store.close()
         self._store = store
+
+
+def collect_seldom() -> None:
+    """Keep the collector of garbage out of answers, in the middle of which it would stop the world for 50 ms or more.
+
+    What libraries and pages consist of stays until the end, so it is never gone through; and a page's thousands of
+    rows, which go by themselves when it is answered, are fewer than what the collector waits for.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
