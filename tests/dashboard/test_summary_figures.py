@@ -130,6 +130,12 @@ def test_the_figure_has_steps_and_ends_where_it_is_told() -> None:
     assert all(trace["x"][-1].isoformat() == "1970-01-01T05:31:00" for trace in shifted["data"])
 
 
+def test_without_tries_there_are_words_and_no_axes_of_another_year() -> None:
+    made = figure(levels_of_tries([]), theme="dark")
+    assert not made["layout"]["xaxis"]["visible"]
+    assert made["layout"]["annotations"][0]["text"] == "No task has changed its state"
+
+
 def test_without_tries_there_is_an_empty_figure() -> None:
     assert figure(levels_of_tries([]), theme="light", until=5)["data"] == []
     assert figure(levels_of_steps([], width=60 * SECOND), theme=None)["data"] == []

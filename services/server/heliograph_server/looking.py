@@ -198,9 +198,8 @@ def imported(settings: Settings, why_not_ours: str) -> Iterator[Settings]:
         raise SetupError(f"{why_not_ours}; nor is it Parsl's: {error}") from None
     with tempfile.TemporaryDirectory(prefix="heliograph-view-") as folder:
         copy = settings.model_copy(update={"database": f"{SCHEME}{folder}/imported.db"})
-        print(
-            f"This is a database of Parsl's own monitoring: importing {len(runs)} runs into a temporary one", flush=True
-        )
+        what = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+        print(f"This is a database of Parsl's own monitoring: importing {what} into a temporary one", flush=True)
         importing.write(copy, import_batches(source))
         storage.make_portable(needed(copy, "database"))
         yield copy

@@ -134,8 +134,11 @@ def figure(levels: Levels, *, theme: str | None, zone: str = "UTC", until: int |
         at = [*(min(moment, until) for moment in at), max(until, at[0])]
         counts = {state: [*level, level[-1]] for state, level in counts.items()}
     x = local(at, zone)
+    data = [_area(state, x, counts[state]) for state in LAYERS if any(counts.get(state, ()))]
+    if not data:
+        return _nothing(theme)
     return {
-        "data": [_area(state, x, counts[state]) for state in LAYERS if any(counts.get(state, ()))],
+        "data": data,
         "layout": {
             "template": template(theme),
             "hovermode": "x unified",
@@ -144,6 +147,17 @@ def figure(levels: Levels, *, theme: str | None, zone: str = "UTC", until: int |
             "uirevision": "states-over-time",  # a zoom stays when new data comes
             "legend": {"traceorder": "normal"},
         },
+    }
+
+
+def _nothing(theme: str | None) -> dict[str, Any]:
+    """Words in the place of axes that would show some other year."""
+    middle = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    said = {**middle, "text": "No task has changed its state"}
+    hidden = {"visible": False}
+    return {
+        "data": [],
+        "layout": {"template": template(theme), "xaxis": hidden, "yaxis": hidden, "annotations": [said]},
     }
 
 

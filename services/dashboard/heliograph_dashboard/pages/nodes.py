@@ -58,6 +58,8 @@ def layout(view: View) -> Component:
     run = view.run
     assert run is not None  # noqa: S101 (the path has it)
     hosts = hosts_of(view.data, run)
+    if not hosts and run.ended is not None:
+        return empty("No nodes are known", "No worker and no agent of this run told where it was.")
     if not hosts:
         return nothing_yet(
             "nodes",

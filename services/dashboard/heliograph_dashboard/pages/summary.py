@@ -106,6 +106,10 @@ def _known(run: Run | None) -> Run:
 # -- the run ---------------------------------------------------------------------------------------------------------
 
 
+def _of_apps(apps: int) -> str:
+    return f"of {apps:,} app{'s' * (apps != 1)}"
+
+
 def _numbers(data: Data, run: Run) -> Component:
     apps = data.read(app_summaries, run.id)
     tasks, done = sum(app.tasks for app in apps), sum(app.done for app in apps)
@@ -118,7 +122,7 @@ def _numbers(data: Data, run: Run) -> Component:
         return dcc.Link(count(n), href=f"{path}?{query}" if query else path) if n else count(n)
 
     items = [
-        number("Tasks", some(tasks, ""), f"of {len([a for a in apps if a.app is not None]):,} apps"),
+        number("Tasks", some(tasks, ""), _of_apps(sum(a.app is not None for a in apps))),
         number("Done", some(done - memoized, "state=exec_done"), _share(done - memoized, tasks)),
         number("Memoized", some(memoized, "state=memo_done"), "done without running"),
         number("Failed", some(failed, "state=failed"), f"{spoilt:,} more by a dependency" if spoilt else ""),
