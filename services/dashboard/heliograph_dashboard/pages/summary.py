@@ -268,20 +268,20 @@ APPS: Final = Table(
     height="auto",
     columns=(
         Column(field="app", title="App", kind="app", link="href", sort=True, least=200),
-        Column(field="tasks", title="Tasks", kind="number", width=86, sort=True),
-        Column(field="states", title="States", kind="bar", width=90),
-        Column(field="left", title="Time left", kind="duration", width=86, tip=HOW),
-        Column(field="median", title="Run time", kind="duration", width=88, sort=True, tip="Median of all tries"),
-        Column(field="p95", title="p95", kind="duration", width=84, sort=True, tip="95 of 100 tries ran no longer"),
-        Column(field="longest", title="max", kind="duration", width=84, sort=True, tip="The longest try"),
+        Column(field="tasks", title="Tasks", kind="number", width=82, sort=True),
+        Column(field="states", title="States", kind="bar", width=80),
+        Column(field="left", title="Time left", kind="duration", width=84, tip=HOW),
+        Column(field="median", title="Run time", kind="duration", width=96, sort=True, tip="Median of all tries"),
+        Column(field="p95", title="p95", kind="duration", width=96, sort=True, tip="95 of 100 tries ran no longer"),
+        Column(field="longest", title="max", kind="duration", width=96, sort=True, tip="The longest try"),
         Column(
-            field="waiting", title="Waited", kind="duration", width=84, sort=True, tip="From launch to begin, median"
+            field="waiting", title="Waited", kind="duration", width=92, sort=True, tip="From launch to begin, median"
         ),
-        Column(field="failures", title="Failures", kind="number", width=82, sort=True, tip="Tries that went wrong"),
-        Column(field="retries", title="Retries", kind="number", width=78, sort=True, tip="Tries after a task's first"),
-        Column(field="memoized", title="Memo", kind="number", width=74, sort=True, tip="Tasks answered from a memo"),
-        Column(field="joins", title="Joins", kind="number", width=68, sort=True, tip="Tasks that joined others"),
-        Column(field="memory", title="Memory", kind="bytes", width=90, sort=True, tip="p95 of the tries' peaks"),
+        Column(field="failures", title="Failures", kind="number", width=80, sort=True, tip="Tries that went wrong"),
+        Column(field="retries", title="Retries", kind="number", width=76, sort=True, tip="Tries after a task's first"),
+        Column(field="memoized", title="Memo", kind="number", width=70, sort=True, tip="Tasks answered from a memo"),
+        Column(field="joins", title="Joins", kind="number", width=66, sort=True, tip="Tasks that joined others"),
+        Column(field="memory", title="Memory", kind="bytes", width=88, sort=True, tip="p95 of the tries' peaks"),
     ),
     filters=(Filter(name="app", label="App's name"),),
 )
