@@ -23,10 +23,10 @@ def card(*children: Child, title: str = "", note: str = "", id: str | None = Non
     return html.Section(inner, className="hg-card", **({"id": id} if id else {}))
 
 
-def number(label: str, value: Child, note: str = "") -> Component:
+def number(label: str, value: Child, note: Child = "") -> Component:
     """One number, large, with what it is above and more about it below."""
     parts = [html.Div(label, className="hg-number-label"), html.Div(value, className="hg-number-value")]
-    if note:
+    if note is not None and note != "":
         parts.append(html.Div(note, className="hg-number-note"))
     return html.Div(parts, className="hg-number")
 

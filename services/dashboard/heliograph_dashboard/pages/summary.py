@@ -128,9 +128,15 @@ def _numbers(data: Data, run: Run) -> Component:
         number("Failed", some(failed, "state=failed"), f"{spoilt:,} more by a dependency" if spoilt else ""),
         number("Retries", count(retries), "tries after the first"),
         number("Joins", count(joins), "waited for tasks of theirs"),
-        number("Duration", duration(_lasted(run)), "" if run.ended is not None else "so far"),
+        number(
+            "Duration", duration(_lasted(run)), html.Span(["since " if run.ended is None else "from ", when(run.began)])
+        ),
     ]
     return numbers([*items, *_left(data, run, apps)])
+
+
+def _from(run: Run) -> Component:
+    return html.Span(["since " if run.ended is None else "from ", when(run.began)])
 
 
 def _share(part: int, whole: int) -> str:
@@ -267,10 +273,10 @@ APPS: Final = Table(
     sort="-tasks",
     height="auto",
     columns=(
-        Column(field="app", title="App", kind="app", link="href", sort=True, least=200),
-        Column(field="tasks", title="Tasks", kind="number", width=82, sort=True),
+        Column(field="app", title="App", kind="app", link="href", sort=True, least=184),
+        Column(field="tasks", title="Tasks", kind="number", width=90, sort=True),
         Column(field="states", title="States", kind="bar", width=80),
-        Column(field="left", title="Time left", kind="duration", width=84, tip=HOW),
+        Column(field="left", title="Time left", kind="duration", width=92, tip=HOW),
         Column(field="median", title="Run time", kind="duration", width=96, sort=True, tip="Median of all tries"),
         Column(field="p95", title="p95", kind="duration", width=96, sort=True, tip="95 of 100 tries ran no longer"),
         Column(field="longest", title="max", kind="duration", width=96, sort=True, tip="The longest try"),
