@@ -90,7 +90,8 @@ def _end_of(data: Data, run: Run, stream: str, path: str) -> Component:
         [
             html.P([*said, when(found.modified)], className="hg-remark"),
             outcome.block(found.text, identity=f"task-end-{stream}"),
-        ]
+        ],
+        className="hg-log",
     )
 
 
