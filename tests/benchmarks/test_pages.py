@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks.bench_pages import Measured, ask, misses
+from tests.benchmarks.bench_pages import Measured, Turns, ask, measure, misses
 from tests.benchmarks.bench_read import Subject, subject
 from tests.benchmarks.bigrun import make
 from tests.benchmarks.page_cases import Case, Served, all_cases
-from tests.benchmarks.page_client import Callback, Client
+from tests.benchmarks.page_client import Answer, Callback, Client
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,31 @@ def test_a_callback_without_a_case_is_named(small: tuple[Client, Subject]) -> No
             all_cases(client, s)
     finally:
         del client.callbacks[more.name]
+
+
+class Slow(Client):
+    """Answers at once, but for the first of so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.slow, self.asked = times, 0
+
+    def forget(self) -> None:
+        pass
+
+    def visit(self, pathname: str, search: str = "") -> tuple[dict[str, object], Answer]:
+        self.asked += 1
+        wall = 0.5 if self.asked <= self.slow else 0.01
+        return {}, Answer(status=200, wall=wall, cpu=0.01, sent=1, size=1, encoding="plain")
+
+
+@pytest.mark.parametrize(
+    ("slow", "asked", "missed"), [(0, 3, False), (2, 63, False), (20, 63, True)], ids=["quick", "disturbed", "slow"]
+)
+def test_what_misses_an_aim_is_asked_again(small: tuple[Client, Subject], slow: int, asked: int, missed: bool) -> None:
+    client, case = Slow(slow), Case(name="tasks", page="tasks", served="index")
+    (found,) = measure([client], [small[1]], [case], Turns(first=2, again=60), long=False)["tasks"]
+    assert client.asked == asked
+    assert bool(misses(case, [found], long=False)) is missed
 
 
 def took(*seconds: float) -> list[Measured]:
