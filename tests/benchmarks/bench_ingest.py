@@ -3,6 +3,8 @@
 In: `python -m tests.benchmarks.bench_ingest [--quick] [--json FILE]`. Out: figures. The stream is states, samples,
 nodes and what comes with them, of six runs, ten samples a task; broker, PostgreSQL and writers are processes of their
 own. 'Raw' is `executemany` or COPY of the rows that came out of it, into tables without an index, by the same driver.
+Every stage runs three times, all of them in turn, and its best counts, with the middle one beside it: whoever else is
+on the machine only ever takes from it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -28,21 +32,25 @@ from heliograph.bus.amqp.topology import declare
 from heliograph_store.migrate import migrate
 from heliograph_store.store import connect
 from heliograph_store.write import Writer
-from tests.benchmarks.frame import Figure, at_least, report, told
+from tests.benchmarks.frame import Figure, at_least, progress, report, told
 from tests.benchmarks.mixed import Stream, stream
 from tests.benchmarks.parsl_manager import messages_per_second
 from tests.benchmarks.services import Stored, Usage, postgres, rabbitmq, until, writers
 from tests.fixtures.broker import Broker
+from tests.fixtures.postgres import PostgresServer
 
-PER_WRITE = 32
-"""Batches in a commit when there is no end of them: what the writer's loop comes to by itself."""
+PER_WRITE = 128
+"""Batches in a commit when there is no end of them."""
+SQLITE = "RabbitMQ to SQLite, one writer"
+ONE, THREE = "RabbitMQ to PostgreSQL, one writer", "the same, three writers"
+GOALS = {SQLITE: 100_000, ONE: 60_000}
 PATIENCE = 240.0
 TABLES = ("tasks", "tries", "edges", "samples", "node_samples")
 RECORDS = re.compile(r"^heliograph_writer_records_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
-def write_alone(url: str, mixed: Stream) -> tuple[float, float]:
-    """Records a second by the clock and by this process's CPU time, without a bus."""
+def write_alone(url: str, mixed: Stream) -> Stage:
+    """In this process, without a bus."""
     migrate(url)
     batches = mixed.batches()
     with closing(connect(url)) as store:
@@ -51,7 +59,8 @@ def write_alone(url: str, mixed: Stream) -> tuple[float, float]:
         began, cpu = time.perf_counter(), time.process_time()
         for at in range(0, len(batches), PER_WRITE):
             writer.write(batches[at : at + PER_WRITE])
-        return mixed.records / (time.perf_counter() - began), mixed.records / (time.process_time() - cpu)
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        return Stage(rate=mixed.records / wall, cpu=mixed.records / cpu)
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -136,9 +145,8 @@ class Writers:
                 total += sum(map(float, RECORDS.findall(text)))
         return total
 
-    def timed(self, records: int, running: Sequence[Any]) -> dict[str, float]:
-        """From the first commit, whose records do not count, to the last: records a second of the clock, and a second
-        of the writers' processor time."""
+    def timed(self, records: int, running: Sequence[Any]) -> Stage:
+        """From the first commit, whose records do not count, to the last."""
         first: tuple[float, float] | None = None
         usage = Usage({})
         deadline = time.monotonic() + PATIENCE
@@ -152,10 +160,10 @@ class Writers:
         if first is None:
             raise ValueError("all of it was one commit: the stream is too short")
         left, cpu = records - first[1], sum(usage.cpu().values())
-        return {"rate": left / (time.perf_counter() - first[0]), "cpu": left / cpu}
+        return Stage(rate=left / (time.perf_counter() - first[0]), cpu=left / cpu)
 
 
-def drained(broker: Broker, mixed: Stream, database: str, *, count: int = 1, beside: bool = False) -> dict[str, float]:
+def drained(broker: Broker, mixed: Stream, database: str, *, count: int = 1, beside: bool = False) -> Stage:
     """What writers do with a full queue; or with one that is filled at the same time. All of it is stored once."""
     ports = _free_ports(count)
     with tempfile.TemporaryDirectory() as name, _full_or_empty(broker, mixed, beside) as bus:
@@ -188,53 +196,67 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Records a second: by the clock, and by the processor time of who wrote them, where that was taken."""
+
+    rate: float
+    cpu: float = 0.0
+
+
 def figures(quick: bool) -> list[Figure]:
-    tasks = 3000 if quick else 20_000
+    tasks, rounds = (3000, 1) if quick else (20_000, 3)
     mixed = stream(runs=6, tasks=tasks, samples=10)
-    found = [told(3, "records in the stream", mixed.records, "records", f"{tasks} tasks, 6 runs")]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        wall, cpu = write_alone(f"sqlite:///{folder / 'alone.db'}", mixed)
-        found += [told(3, "writer alone, SQLite", wall, "records/s", f"{cpu:,.0f} a CPU second")]
-        rows = rows_of(folder / "alone.db")
-        found += [told(3, "raw executemany of these rows", mixed.records / raw_sqlite(folder / "raw.db", rows),
-                       "records/s", f"{sum(map(len, rows.values())):,} rows")]  # fmt: skip
-        with rabbitmq() as broker:
-            found += _through(broker, mixed, folder)
-            with postgres() as server:
-                found += _postgres(broker, mixed, server, rows)
+    taken: list[dict[str, Stage]] = []
+    with tempfile.TemporaryDirectory() as name, rabbitmq() as broker, postgres() as server:
+        for number in range(rounds):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            taken.append(stages(broker, server, mixed, folder))
+            progress(f"round {number + 1} of {rounds}")
     rate = messages_per_second(300 if quick else 3000)
-    return [*found, told(3, "Parsl's database manager, alone", rate, "messages/s", "SQLite, start, end, two samples")]
+    return [
+        told(3, "records in the stream", mixed.records, "records", f"{tasks} tasks, 6 runs"),
+        *(_figure(name, [one[name] for one in taken]) for name in taken[0]),
+        _times([one[ONE] for one in taken], [one[THREE] for one in taken]),
+        told(3, "Parsl's database manager, alone", rate, "messages/s", "SQLite, start, end, two samples"),
+    ]
 
 
-def _through(broker: Broker, mixed: Stream, folder: Path) -> list[Figure]:
+def stages(broker: Broker, server: PostgresServer, mixed: Stream, folder: Path) -> dict[str, Stage]:
+    """Every stage once."""
+    alone = f"sqlite:///{folder / 'alone.db'}"
+    found = {"writer alone, SQLite": write_alone(alone, mixed)}
+    rows = rows_of(folder / "alone.db")
+    found["raw executemany of these rows"] = Stage(rate=mixed.records / raw_sqlite(folder / "raw.db", rows))
     with offered(broker, mixed) as (url, took):
-        found = [told(3, "publishing to RabbitMQ, confirmed", mixed.records / took, "records/s", "one agent")]
-        found += [told(3, "taking from RabbitMQ", mixed.records / consume(url, mixed), "records/s")]
-    full = drained(broker, mixed, f"sqlite:///{folder / 'full.db'}")
-    beside = drained(broker, mixed, f"sqlite:///{folder / 'beside.db'}", beside=True)
-    return [
-        *found,
-        at_least(3, "RabbitMQ to SQLite, one writer", full["rate"], "records/s", 100_000, _a_second(full)),
-        told(3, "the same while it is published", beside["rate"], "records/s", _a_second(beside)),
-    ]
+        found["publishing to RabbitMQ, confirmed"] = Stage(rate=mixed.records / took)
+        found["taking from RabbitMQ"] = Stage(rate=mixed.records / consume(url, mixed))
+    found[SQLITE] = drained(broker, mixed, f"sqlite:///{folder / 'full.db'}")
+    found["the same while it is published"] = drained(broker, mixed, f"sqlite:///{folder / 'beside.db'}", beside=True)
+    found["writer alone, PostgreSQL"] = write_alone(server.create(), mixed)
+    found["raw COPY of these rows"] = Stage(rate=mixed.records / raw_postgres(server.create(), rows))
+    found[ONE] = drained(broker, mixed, server.create())
+    found[THREE] = drained(broker, mixed, server.create(), count=3)
+    return found
 
 
-def _postgres(broker: Broker, mixed: Stream, server: Any, rows: dict[str, list[tuple[Any, ...]]]) -> list[Figure]:
-    wall, cpu = write_alone(server.create(), mixed)
-    raw = mixed.records / raw_postgres(server.create(), rows)
-    one = drained(broker, mixed, server.create())
-    three = drained(broker, mixed, server.create(), count=3)
-    return [
-        told(3, "writer alone, PostgreSQL", wall, "records/s", f"{cpu:,.0f} a CPU second"),
-        told(3, "raw COPY of these rows", raw, "records/s"),
-        at_least(3, "RabbitMQ to PostgreSQL, one writer", one["rate"], "records/s", 60_000, _a_second(one)),
-        at_least(3, "three writers, times one", three["rate"] / one["rate"], "times", 1, f"{three['rate']:,.0f}/s"),
-    ]
+def _figure(name: str, taken: Sequence[Stage]) -> Figure:
+    best = max(taken, key=lambda one: one.rate)
+    note = f"{best.cpu:,.0f} a CPU second of the writer" if best.cpu else ""
+    if len(taken) > 1:
+        note = "; ".join(filter(None, [note, f"the middle one {median(one.rate for one in taken):,.0f}"]))
+    goal = GOALS.get(name)
+    if goal is None:
+        return told(3, name, best.rate, "records/s", note)
+    return at_least(3, name, best.rate, "records/s", goal, note)
 
 
-def _a_second(of: dict[str, float]) -> str:
-    return f"{of['cpu']:,.0f} a CPU second of the writer"
+def _times(one: Sequence[Stage], three: Sequence[Stage]) -> Figure:
+    best = max(stage.rate for stage in three)
+    times = best / max(stage.rate for stage in one)
+    each = ", ".join(f"{b.rate / a.rate:.2f}" for a, b in zip(one, three, strict=True))
+    return at_least(3, "three writers, times one", times, "times", 1, f"{best:,.0f}/s; round by round {each}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
