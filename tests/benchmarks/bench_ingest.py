@@ -205,7 +205,7 @@ class Stage:
 
 
 def figures(quick: bool) -> list[Figure]:
-    tasks, rounds = (3000, 1) if quick else (20_000, 3)
+    tasks, rounds = (3000, 1) if quick else (60_000, 3)
     mixed = stream(runs=6, tasks=tasks, samples=10)
     taken: list[dict[str, Stage]] = []
     with tempfile.TemporaryDirectory() as name, rabbitmq() as broker, postgres() as server:

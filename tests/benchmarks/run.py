@@ -45,7 +45,7 @@ FULL = (
     Bench(name="bench_overhead", arguments=("--rounds", "5", "--tasks", "2000"), read=existing.overhead, seconds=540),
     Bench(name="bench_cost", arguments=("--rounds", "3"), read=existing.cost),
     Bench(name="bench_agent"),
-    Bench(name="bench_ingest", seconds=400),
+    Bench(name="bench_ingest", seconds=700),
     Bench(name="bench_delay", seconds=240),
     Bench(name="bench_size", seconds=400),
     Bench(name="reading", seconds=1200),
