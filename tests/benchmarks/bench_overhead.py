@@ -2,8 +2,8 @@
 
 In: rounds and tasks. Out: a table of tasks/s and of processor time for no monitoring, Parsl's own, ours, ours without
 its half in the workers, and ours on Parsl's official route, each against the unmonitored run of the same round; what
-only five writes a task cost, of bytes that say nothing, where ours has its records; pack time and payload size of one
-task; a JSON file on request. Processor time is all that this machine used: keep it quiet.
+five writes a task cost where ours has its records, and five records, without anything else; pack time and payload size
+of one task; a JSON file on request. Processor time is all that this machine used: keep it quiet.
 
     python -m tests.benchmarks.bench_overhead --rounds 5 --tasks 2000 --json overhead.json
 """
@@ -39,20 +39,20 @@ SLOW = {"parsl", "heliograph, official radio"}
 """A tenth of the tasks is enough for them."""
 
 
-BARE = "five bare writes a task"
-"""Three in the submitting process, two in the worker, as ours has: what no recorder can go below."""
+BARE = {"five bare writes a task": "write", "five bare records a task": "record"}
+"""Three in the submitting process, two in the worker, as ours has, by the name of what `bare` does: the least."""
 
 
 def noop() -> None:
     return None
 
 
-def written(file: str) -> None:
-    """As little, between two writes. It travels as `noop` does: as an app of the user's own script."""
-    from tests.benchmarks.bare import write
+def between(file: str, what: str) -> None:
+    """As little, between two of them. It travels as `noop` does: as an app of the user's own script."""
+    from tests.benchmarks import bare
 
-    write(file)
-    write(file)
+    getattr(bare, what)(file)
+    getattr(bare, what)(file)
 
 
 def ways(folder: Path, interval: float) -> dict[str, Callable[[], Any]]:
@@ -61,7 +61,7 @@ def ways(folder: Path, interval: float) -> dict[str, Callable[[], Any]]:
     database = f"sqlite:///{folder / 'parsl.db'}"
     return {
         "none": lambda: None,
-        BARE: lambda: None,
+        **dict.fromkeys(BARE, lambda: None),
         "heliograph": lambda: MonitoringHub(bus_url=bus, resource_monitoring_interval=interval),
         "heliograph, submitting side only": lambda: MonitoringHub(
             bus_url=bus, resource_monitoring_interval=interval, resource_monitoring_enabled=False
@@ -95,11 +95,12 @@ def kernel(folder: Path, monitoring: Any) -> DataFlowKernel:
 
 def app(running: DataFlowKernel, folder: str, way: str) -> Callable[[], Any]:
     """The app to call for this way of monitoring."""
-    if way != BARE:
+    if way not in BARE:
         return python_app(noop, data_flow_kernel=running)  # type: ignore[no-any-return]
-    bare.telling(running, f"{folder}/bare")
-    writing = python_app(written, data_flow_kernel=running)
-    return lambda: writing(f"{folder}/bare")
+    file, what = f"{folder}/bare", BARE[way]
+    bare.telling(running, file, getattr(bare, what))
+    task = python_app(between, data_flow_kernel=running)
+    return lambda: task(file, what)
 
 
 def busy() -> float:

@@ -166,7 +166,11 @@ def test_the_documented_example_is_seen_while_it_runs(desk: Desk, unused_port: i
 
 def test_workflows_that_end_in_every_way_share_one_database(desk: Desk) -> None:
     ends = {"pass": 3, "raise RuntimeError('mine')": 4, "parsl.dfk().cleanup()": 5, "os.kill(os.getpid(), 9)": 6}
-    processes = [desk.start(LOCAL + end, ENDPOINT=None, TASKS=tasks) for end, tasks in ends.items()]
+    processes = []
+    for end, tasks in ends.items():
+        processes.append(desk.start(LOCAL + end, ENDPOINT=None, TASKS=tasks))
+        # Two programs that choose the number of their run at once choose the same, and Parsl ends one of them.
+        wait_for(lambda: len(list(desk.runs.glob("[0-9]*"))) == len(processes), desk, 60)
     statuses = [process.wait(60) for process in processes]
     assert statuses == [0, 1, 0, -signal.SIGKILL]
     wait_for(lambda: not desk.left(), desk, 90)
