@@ -52,7 +52,7 @@ test-kubernetes: install
 screenshots: install
 	HELIOGRAPH_SCREENSHOTS="$(CURDIR)/docs/images" $(VENV)/bin/python -m pytest -q tests/dashboard/test_screenshots.py
 
-# Every goal of speed and scale with its figure, in a table and as build/bench.json: about twenty-five minutes on a quiet
+# Every goal of speed and scale with its figure, in a table and as build/bench.json: about half an hour on a quiet
 # machine with 5 GB of disk free (HELIOGRAPH_BIG: a folder where the dashboard's large databases stay for the next time).
 # bench-quick checks ratios only, within two minutes; bench-docs puts the figures of build/bench.json into docs/performance.md.
 bench: install
