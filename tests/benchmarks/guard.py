@@ -70,14 +70,14 @@ def ingest() -> list[Figure]:
     return [
         at_most(3, "writing, times executemany of the same rows", median(against), "times", 6),
         at_most(3, "the second half of a stream, times the first", median(later), "times", 1.8),
-        at_most(5, "the store, ten samples a task", bytes_, "bytes a task", 3600),
+        at_most(5, "the store, ten samples a task", bytes_, "bytes a task", 2700),
     ]
 
 
 def figures(_quick: bool) -> list[Figure]:
     packed = payload()
     return [
-        at_most(1, "what a task's payload grows by", packed["bytes_heliograph"] - packed["bytes_plain"], "bytes", 2600),
+        at_most(1, "what a task's payload grows by", packed["bytes_heliograph"] - packed["bytes_plain"], "bytes", 1000),
         at_most(1, "packing a task, times packing it plainly", packed["pack_us_heliograph"] / packed["pack_us_plain"],
                 "times", 4),
         at_most(2, "sampling four times the tasks, times the cost", growth(64, 1) / growth(16, 1), "times", 8),
